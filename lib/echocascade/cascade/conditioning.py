@@ -1,0 +1,88 @@
+"""What a stage is conditioned on, and the one resize path between stages (Reynaud23 Sec. 2)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Everything but the noisy video and its noise level.
+
+    lambda_c: (B, S) clinical parameters in [0, 1] (LVEF as a fraction).
+    I_c: (B, C, H, W) conditioning frame in [-1, 1], at the stage's size.
+    lowres: (B, C, T, H, W) the previous stage's video, resized to this stage, or None for a base.
+    sigma_aug: (B,) noise level that was added to `lowres` (Ho22 Sec. 4), or None for a base.
+    given: (B,) 1 where lambda_c is given, 0 where it is dropped (classifier-free guidance).
+    time_aware: False switches all time-aware layers off for the whole batch.
+    """
+
+    lambda_c: Tensor
+    I_c: Tensor
+    given: Tensor
+    lowres: Tensor | None = None
+    sigma_aug: Tensor | None = None
+    time_aware: bool = True
+
+    def without_lambda(self) -> "Conditioning":
+        """The null condition: the same anatomy, no clinical parameters."""
+        return replace(self, given=torch.zeros_like(self.given))
+
+    def joined(self, other: "Conditioning") -> "Conditioning":
+        """Both conditionings as one batch, `self` first."""
+
+        def cat(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return None if a is None or b is None else torch.cat([a, b])
+
+        return replace(
+            self,
+            lambda_c=torch.cat([self.lambda_c, other.lambda_c]),
+            I_c=torch.cat([self.I_c, other.I_c]),
+            given=torch.cat([self.given, other.given]),
+            lowres=cat(self.lowres, other.lowres),
+            sigma_aug=cat(self.sigma_aug, other.sigma_aug),
+        )
+
+
+def shrink(video: Tensor, size: int, n_frames: int) -> Tensor:
+    """(B, C, T, H, W) to (B, C, n_frames, size, size): every k-th frame, pixels averaged.
+
+    Frames are picked, not averaged: frame i of the result is the heart at the same instant.
+    """
+    step, side = video.shape[2] // n_frames, video.shape[-1] // size
+    if step * n_frames != video.shape[2] or side * size != video.shape[-1]:
+        raise ValueError(
+            f"cannot shrink {video.shape[2]} frames of {video.shape[-1]} px to {n_frames} frames "
+            f"of {size} px: both must be whole fractions"
+        )
+    video = video[:, :, ::step]
+    if side == 1:
+        return video
+    return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=side, q=side)
+
+
+def enlarge(video: Tensor, size: int, n_frames: int) -> Tensor:
+    """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space and in time.
+
+    Frame i stays at its instant; the frames after the last known one repeat it.
+    """
+    t = video.shape[2]
+    if t != n_frames:
+        position = torch.arange(n_frames, device=video.device) * (t / n_frames)
+        left = position.floor().long()
+        right = (left + 1).clamp_max(t - 1)
+        weight = (position - left).to(video.dtype)[:, None, None]
+        video = torch.lerp(video[:, :, left], video[:, :, right], weight)
+    if video.shape[-1] == size:
+        return video
+    frames = rearrange(video, "b c t h w -> (b t) c h w")
+    frames = F.interpolate(frames, size=(size, size), mode="bilinear", align_corners=False)
+    return rearrange(frames, "(b t) c h w -> b c t h w", b=video.shape[0])
+
+
+def shrink_frame(frame: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) to (B, C, size, size) by the path of `shrink`."""
+    return rearrange(shrink(rearrange(frame, "b c h w -> b c 1 h w"), size, 1), "b c 1 h w -> b c h w")

@@ -1,0 +1,168 @@
+"""Training and validation examples of a stage: from stored clips to tensors to denoise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echocascade.cascade.conditioning import Conditioning, shrink, shrink_frame
+from echocascade.cascade.stage import Stage
+from echocascade.data.clips import ClipSampler, ClipStore, evaluation_clips
+from echocascade.data.video import to_model
+from echocascade.params import Params
+from echocascade.rng import SampleNoise, derive_seed, numpy_generator
+
+
+@dataclass(frozen=True)
+class StageBatch:
+    """target, noise: (B, C, T, H, W); level: (B,) standard normal draws that set sigma."""
+
+    target: Tensor
+    noise: Tensor
+    level: Tensor
+    conditioning: Conditioning
+    names: list[str]
+
+    def to(self, device: torch.device) -> "StageBatch":
+        if device.type == "cpu":
+            return self
+        moved = {
+            k: v.to(device, non_blocking=True)
+            for k, v in vars(self.conditioning).items()
+            if isinstance(v, Tensor)
+        }
+        return StageBatch(
+            self.target.to(device), self.noise.to(device), self.level.to(device),
+            replace(self.conditioning, **moved), self.names,
+        )  # fmt: skip
+
+
+class StageExamples:
+    """Examples of `stage` from `store`, addressed by the sample's number in the run."""
+
+    def __init__(self, params: Params, stage: Stage, store: ClipStore) -> None:
+        self.params, self.stage, self.store = params, stage, store
+        self.training = stage.params.training
+        self.stride = round(store.fps / stage.params.fps)
+        self.sampler = ClipSampler(
+            store, "TRAIN", stage.params.n_frames,
+            derive_seed(params.seed, f"clips.{stage.name}"), stride=self.stride,
+        )  # fmt: skip
+        self.has_validation = len(store.indices("VAL")) > 0
+
+    def _stream(self, what: str) -> str:
+        return f"train.{self.stage.name}.{what}"
+
+    def sigma_data(self, clips: int = 256) -> float:
+        """The stage's sigma_data: as given, or measured on the targets of TRAIN clips."""
+        given = self.stage.params.sigma_data
+        if given != "auto":
+            return float(given)
+        targets = []
+        for step in range(-(-clips // 32)):
+            batch = self.sampler.batch(step, 32)
+            targets.append(self.stage.target(self._video(batch.video)).flatten())
+        return float(torch.cat(targets).std())
+
+    def _video(self, frames: np.ndarray) -> Tensor:
+        """Stored frames (B, T, H, W, C) as the stage's video (B, C, T, size, size)."""
+        return shrink(to_model(frames), self.stage.params.size, self.stage.params.n_frames)
+
+    def training_batch(self, step: int, part: int, rank: int = 0, world: int = 1) -> StageBatch:
+        """Part `part` of step `step`'s samples that process `rank` of `world` computes."""
+        t = self.training
+        micro = t.batch_size // (t.accumulate * world)
+        if micro * t.accumulate * world != t.batch_size:
+            raise ValueError(
+                f"training.batch_size {t.batch_size} is not a multiple of accumulate x processes "
+                f"= {t.accumulate} x {world}"
+            )
+        first = step * t.batch_size + (part * world + rank) * micro
+        clips = self.sampler.batch(first // micro, micro)
+        numbers = range(first, first + micro)
+        seed = self.params.seed
+        draws = np.stack(
+            [numpy_generator(seed, self._stream("draws"), n).random(4) for n in numbers]
+        )
+        image_only = numpy_generator(seed, self._stream("image_only"), step).random() < t.image_only
+        noise = SampleNoise(seed, self._stream("noise"), numbers)
+        batch = self._batch(
+            clips.video, clips.frame, clips.lvef_percent, noise, sigma_aug=draws[:, 0] * t.sigma_aug_max,
+            given=draws[:, 1] >= t.drop_condition, names=[str(i) for i in clips.index],
+        )  # fmt: skip
+        batch = replace(
+            batch, conditioning=replace(batch.conditioning, time_aware=not image_only),
+            names=[self.store.table["FileName"].iloc[i] for i in clips.index],
+        )  # fmt: skip
+        return self._cropped(batch, draws[:, 2:])
+
+    def _batch(
+        self, video: np.ndarray, frame: np.ndarray, lvef_percent: np.ndarray, noise: SampleNoise,
+        *, sigma_aug: np.ndarray, given: np.ndarray, names: list[str],
+    ) -> StageBatch:  # fmt: skip
+        y = self._video(video)
+        level = noise(torch.empty(len(y)))
+        lowres, augmentation = None, None
+        if self.stage.before is not None:
+            augmentation = torch.as_tensor(sigma_aug, dtype=torch.float32)
+            small = self.stage.lowres_of(y)
+            small = small + augmentation[:, None, None, None, None] * noise(small)
+            lowres = self.stage.enlarged(small)
+        target = self.stage.target(y)
+        return StageBatch(
+            target=target,
+            noise=noise(target),
+            level=level,
+            conditioning=Conditioning(
+                lambda_c=torch.as_tensor(lvef_percent, dtype=torch.float32)[:, None] / 100,
+                I_c=shrink_frame(to_model(frame[:, None])[:, :, 0], self.stage.params.size),
+                given=torch.as_tensor(given, dtype=torch.float32),
+                lowres=lowres,
+                sigma_aug=augmentation,
+            ),
+            names=names,
+        )
+
+    def _cropped(self, batch: StageBatch, places: np.ndarray) -> StageBatch:
+        """The same square of every sample's tensors, at its own place in [0, 1)^2."""
+        crop, size = self.training.crop, self.stage.params.size
+        if crop is None or crop >= size:
+            return batch
+        corners = (places * (size - crop + 1)).astype(int)
+
+        def cut(x: Tensor) -> Tensor:
+            squares = [
+                v[..., i : i + crop, j : j + crop] for v, (i, j) in zip(x, corners, strict=True)
+            ]
+            return torch.stack(squares)
+
+        c = batch.conditioning
+        conditioning = replace(
+            c, I_c=cut(c.I_c), lowres=None if c.lowres is None else cut(c.lowres)
+        )
+        return replace(
+            batch, target=cut(batch.target), noise=cut(batch.noise), conditioning=conditioning
+        )
+
+    def validation_batches(self) -> Iterator[StageBatch]:
+        """Fixed VAL clips whose noise levels are spread evenly over the training distribution."""
+        n = min(self.training.validate_clips, len(self.store.indices("VAL")))
+        clips = evaluation_clips(
+            self.store, "VAL", n, self.stage.params.n_frames, stride=self.stride,
+            seed=self.params.seed,
+        )  # fmt: skip
+        quantiles = (torch.arange(n) * 0.6180339887 + 0.5).remainder(1).clamp(1e-3, 1 - 1e-3)
+        levels = torch.special.ndtri(quantiles)
+        size = min(16, self.training.batch_size)
+        for start in range(0, n, size):
+            part = slice(start, min(start + size, n))
+            numbers = range(part.start, part.stop)
+            batch = self._batch(
+                clips.video[part], clips.frames[part, 0], clips.lvef_percent[part],
+                SampleNoise(self.params.seed, f"validate.{self.stage.name}", numbers),
+                sigma_aug=np.full(len(numbers), self.stage.params.sampler.sigma_aug),
+                given=np.ones(len(numbers)), names=clips.file_name[part],
+            )  # fmt: skip
+            yield replace(batch, level=levels[part])

@@ -1,0 +1,103 @@
+"""One stage of a cascade: its role, its network and what it learns to denoise."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from echocascade.cascade.conditioning import Conditioning, enlarge, shrink
+from echocascade.diffusion import Denoiser, Preconditioning
+from echocascade.nets import UNetConfig, VideoUNet
+from echocascade.params import Params, Role, StageParams
+
+
+class StageNetwork(nn.Module):
+    """F of one stage: concatenates I_c and the low-resolution video to the noisy input.
+
+    Called as `network(x, c_noise, conditioning)` with x (B, C, T, H, W) and c_noise (B,).
+    """
+
+    def __init__(self, stage: StageParams, channels: int, n_scalars: int, is_base: bool):
+        super().__init__()
+        self.is_base = is_base
+        self.unet = VideoUNet(
+            in_channels=channels * (2 if is_base else 3),
+            out_channels=channels,
+            config=UNetConfig(**stage.network.model_dump()),
+            n_scalars=n_scalars + (0 if is_base else 1),
+        )
+
+    def forward(self, x: Tensor, c_noise: Tensor, conditioning: Conditioning) -> Tensor:
+        anatomy = repeat(conditioning.I_c, "b c h w -> b c t h w", t=x.shape[2])
+        parts = [x, anatomy.to(x.dtype)]
+        scalars = conditioning.lambda_c
+        given = conditioning.given[:, None].expand_as(scalars)
+        if not self.is_base:
+            if conditioning.lowres is None or conditioning.sigma_aug is None:
+                raise ValueError("a stage after the first needs lowres and sigma_aug")
+            parts.append(conditioning.lowres.to(x.dtype))
+            scalars = torch.cat([scalars, conditioning.sigma_aug[:, None]], dim=1)
+            given = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
+        return self.unet(
+            torch.cat(parts, dim=1), c_noise, scalars, given, time_aware=conditioning.time_aware
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The fixed facts of stage `index` of a run."""
+
+    params: StageParams
+    index: int
+    role: Role
+    channels: int
+    n_scalars: int
+    before: StageParams | None
+
+    @staticmethod
+    def of(params: Params, index: int) -> "Stage":
+        stages = params.cascade.stages
+        return Stage(
+            params=stages[index],
+            index=index,
+            role=params.cascade.role(index),
+            channels=params.data.channels,
+            n_scalars=1,
+            before=stages[index - 1] if index else None,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.params.name
+
+    def build(self, sigma_data: float) -> Denoiser:
+        """A denoiser with freshly initialised weights, activations channels-last."""
+        network = StageNetwork(self.params, self.channels, self.n_scalars, self.before is None)
+        return Denoiser(network.to(memory_format=torch.channels_last), Preconditioning(sigma_data))
+
+    def lowres_of(self, video: Tensor) -> Tensor:
+        """A real video (B, C, T, H, W) as the previous stage would give it: smaller, slower."""
+        if self.before is None:
+            raise ValueError(f"stage {self.name} is the base: it has no low-resolution input")
+        side = self.params.size // self.before.size
+        return shrink(video, video.shape[-1] // side, self.before.n_frames)
+
+    def enlarged(self, lowres: Tensor) -> Tensor:
+        """A low-resolution video at this stage's frames and pixels (crops stay crops)."""
+        if self.before is None:
+            raise ValueError(f"stage {self.name} is the base: it has no low-resolution input")
+        side = self.params.size // self.before.size
+        return enlarge(lowres, lowres.shape[-1] * side, self.params.n_frames)
+
+    def target(self, video: Tensor) -> Tensor:
+        """What is diffused: the video itself, or what enlarging its low resolution misses."""
+        if self.params.target == "video" or self.before is None:
+            return video
+        return video - self.enlarged(self.lowres_of(video))
+
+    def video_of(self, target: Tensor, lowres: Tensor | None) -> Tensor:
+        """Undo `target` for a sample, given the previous stage's video, and clip to [-1, 1]."""
+        if self.params.target == "residual" and lowres is not None:
+            target = target + self.enlarged(lowres)
+        return target.clamp(-1, 1)

@@ -1,0 +1,146 @@
+"""A data set in EchoNet-Dynamic layout (Ouyang20): read it, or say everything that is wrong.
+
+    ROOT/FileList.csv          one row a clip: EF (percent), volumes (ml), size, FPS, split
+    ROOT/VolumeTracings.csv    the readers' tracings of the ventricle (may be absent)
+    ROOT/Videos/<FileName>.avi Motion JPEG, 112 x 112
+
+Quirks of the real one: a FileName may carry its suffix; six rows give the size before cropping
+(768 x 1024), so sizes are taken from the files; FPS in the table and in the AVI header differ, and
+the table is right.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from echocascade.data.cells import SPLITS
+from echocascade.data.loading import ClipSource, in_order, load_clip
+from echocascade.data.problems import DatasetError, Problem
+from echocascade.data.tables import (
+    COLUMNS,
+    FILE_LIST,
+    TRACINGS,
+    VIDEOS,
+    FileListScan,
+    scan_file_list,
+)
+from echocascade.data.tracings import TRACING_COLUMNS, scan_tracings
+
+__all__ = [
+    "COLUMNS",
+    "SPLITS",
+    "TRACING_COLUMNS",
+    "DatasetError",
+    "DatasetReport",
+    "Problem",
+    "check_dataset",
+    "read_file_list",
+    "read_tracings",
+]
+
+Progress = Callable[[int, int, str], None]
+
+
+def read_file_list(
+    root: Path | str, *, find_videos: bool = True, name: str = FILE_LIST
+) -> pd.DataFrame:
+    """FileList.csv, one row a clip in file order: COLUMNS and `path`.
+
+    FileName has no suffix, EF is in percent, ESV and EDV in ml, FPS in frames per second; `path`
+    is ROOT/Videos/<FileName>.avi. DatasetError lists every bad row and, with `find_videos`, every
+    clip that is missing or leads out of the folder. `name` reads another table of that form.
+    """
+    root = Path(root)
+    scan = scan_file_list(root, find_videos=find_videos, name=name)
+    if scan.problems:
+        raise DatasetError(root, scan.problems)
+    return scan.table
+
+
+def read_tracings(root: Path | str) -> pd.DataFrame:
+    """VolumeTracings.csv: FileName (no suffix), X1, Y1, X2, Y2 (pixels), Frame (from 0).
+
+    In file order: of each frame the first row is the long axis, the others are the disks.
+    DatasetError lists every bad row.
+    """
+    root = Path(root)
+    table, problems = scan_tracings(root)
+    if problems:
+        raise DatasetError(root, problems)
+    return table
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a data set holds and everything that is wrong with it.
+
+    `n_clips` and `splits` count usable clips; `fps` and `duration_s` are their (least, greatest),
+    from the table, and None where no clip is usable.
+    """
+
+    ok: bool
+    n_clips: int
+    splits: dict[str, int]
+    fps: tuple[float, float] | None
+    duration_s: tuple[float, float] | None
+    problems: tuple[Problem, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `echocascade data check --json` prints."""
+        return {
+            "ok": self.ok,
+            "n_clips": self.n_clips,
+            "splits": self.splits,
+            "fps": list(self.fps or (None, None)),
+            "duration_s": list(self.duration_s or (None, None)),
+            "problems": [
+                {"file": problem.file, "row": problem.row, "what": problem.what}
+                for problem in self.problems
+            ],
+        }
+
+
+def check_dataset(
+    root: Path | str, *, workers: int = 2, progress: Progress | None = None
+) -> DatasetReport:
+    """Everything that is wrong with a data set, in one pass: tables, names, and every clip decoded.
+
+    Never raises for bad data. Takes about 5 ms a clip on two cores (a minute for the real set).
+    """
+    root = Path(root)
+    scan = scan_file_list(root)
+    problems = [*scan.problems, *_broken_videos(scan, workers, progress)]
+    if (root / TRACINGS).exists():
+        n_frames = {c.file_name: c.claimed_frames for c in scan.clips if c.claimed_frames}
+        problems += scan_tracings(root, n_frames)[1]
+    broken = {problem.file for problem in problems}
+    table = scan.table[[f"{VIDEOS}/{name}.avi" not in broken for name in scan.table["FileName"]]]
+    counts = table["Split"].value_counts()
+    return DatasetReport(
+        ok=not problems,
+        n_clips=len(table),
+        splits={split: int(counts.get(split, 0)) for split in SPLITS},
+        fps=_range(table["FPS"]),
+        duration_s=_range(table["NumberOfFrames"] / table["FPS"]),
+        problems=tuple(problems),
+    )
+
+
+def _range(values: pd.Series) -> tuple[float, float] | None:
+    return (float(values.min()), float(values.max())) if len(values) else None
+
+
+def _broken_videos(scan: FileListScan, workers: int, progress: Progress | None) -> list[Problem]:
+    sources = [ClipSource(clip.path, 0.0, clip.claimed_frames) for clip in scan.clips]
+    problems = []
+    results = in_order(load_clip, sources, workers)
+    for done, (clip, loaded) in enumerate(zip(scan.clips, results, strict=True), start=1):
+        if loaded.problem:
+            file = f"{VIDEOS}/{clip.file_name}.avi"
+            problems.append(Problem(file, clip.line, loaded.problem))
+        if progress:
+            progress(done, len(sources), clip.file_name)
+    return problems

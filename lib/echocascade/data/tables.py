@@ -1,0 +1,193 @@
+"""FileList.csv and VolumeTracings.csv as they are on disk: read, checked cell by cell, not fixed.
+
+Both readers return what is usable together with every problem they found; who calls decides
+whether to stop (`echonet`) or to go on without the broken rows (`store`).
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from echocascade.data.cells import PARSERS
+from echocascade.data.problems import Problem
+
+FILE_LIST = "FileList.csv"
+TRACINGS = "VolumeTracings.csv"
+VIDEOS = "Videos"
+COLUMNS = (
+    "FileName",
+    "EF",
+    "ESV",
+    "EDV",
+    "FrameHeight",
+    "FrameWidth",
+    "FPS",
+    "NumberOfFrames",
+    "Split",
+)
+MAX_TABLE_BYTES = 256 * 2**20  # the real VolumeTracings.csv has 30 MB
+
+
+@dataclass(frozen=True)
+class NamedClip:
+    """A video that a row names and that is there, whatever else is wrong with the row."""
+
+    file_name: str
+    line: int
+    path: Path
+    claimed_frames: int
+
+
+@dataclass
+class FileListScan:
+    """Usable rows of a FileList (COLUMNS + path), the line of each, and every problem found."""
+
+    table: pd.DataFrame
+    lines: list[int]
+    clips: list[NamedClip]
+    problems: list[Problem]
+
+
+def scan_file_list(root: Path, *, find_videos: bool = True, name: str = FILE_LIST) -> FileListScan:
+    """Read `root`/FileList.csv (UTF-8 with or without BOM, any line ends, extra columns ignored).
+
+    A row with any bad cell is left out and reported. With `find_videos` a row whose clip is not a
+    regular file inside the data folder is left out and reported too.
+    """
+    header, rows, problems = _read_rows(root, name)
+    if header is None:
+        return FileListScan(_frame([]), [], [], problems)
+    problems += _header_problems(header, COLUMNS, name)
+    kept: list[dict[str, object]] = []
+    lines: list[int] = []
+    clips: list[NamedClip] = []
+    seen: dict[str, tuple[int, str]] = {}
+    for line, cells in rows:
+        row, found = _parse_row(header, cells)
+        problems += [Problem(name, line, what) for what in found]
+        clip = row.get("FileName")
+        if isinstance(clip, str):
+            split = str(row.get("Split"))
+            if clip in seen:
+                problems.append(_duplicate(name, line, clip, split, seen[clip]))
+                continue
+            seen[clip] = (line, split)
+            path = root / VIDEOS / f"{clip}.avi"
+            missing = _video_problem(root, path) if find_videos else None
+            if missing:
+                problems.append(Problem(f"{VIDEOS}/{clip}.avi", line, missing))
+                continue
+            row["path"] = path
+            clips.append(NamedClip(clip, line, path, int(str(row.get("NumberOfFrames", 0)))))
+        if not found and set(COLUMNS) <= set(row):
+            kept.append(row)
+            lines.append(line)
+    if not rows:
+        problems.append(Problem(name, None, "no row below the header", fatal=True))
+    elif kept and max(float(str(row["EF"])) for row in kept) <= 1:
+        what = "no EF is above 1: these are fractions; EF is wanted in percent (0 to 100)"
+        problems.append(Problem(name, None, what, fatal=True))
+    return FileListScan(_frame(kept), lines, clips, problems)
+
+
+def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """The rows as a DataFrame with fixed columns and types, also where there is none."""
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
+    whole = ["FrameHeight", "FrameWidth", "NumberOfFrames"]
+    real = ["EF", "ESV", "EDV", "FPS"]
+    types: dict[str, str] = dict.fromkeys(real, "float64") | dict.fromkeys(whole, "int64")
+    return table.astype(types)
+
+
+def _read_rows(
+    root: Path, name: str
+) -> tuple[list[str] | None, list[tuple[int, list[str]]], list[Problem]]:
+    """Header, (line, cells) of every row that is not blank, and problems of the file as a whole."""
+    path = root / name
+    try:
+        size = path.stat().st_size
+        if size > MAX_TABLE_BYTES:
+            what = f"{size} bytes; at most {MAX_TABLE_BYTES} are read"
+            return None, [], [Problem(name, None, what, fatal=True)]
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        return None, [], [Problem(name, None, what, fatal=True)]
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 text (byte {error.start})"
+        return None, [], [Problem(name, None, what, fatal=True)]
+    rows = []
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        what = f"not a CSV table: {error}"
+        return None, [], [Problem(name, reader.line_num, what, fatal=True)]
+    if not rows:
+        return None, [], [Problem(name, None, "the file is empty", fatal=True)]
+    return rows[0][1], rows[1:], []
+
+
+def _header_problems(header: list[str], wanted: tuple[str, ...], name: str) -> list[Problem]:
+    found = ", ".join(repr(cell[:40]) for cell in header[:20])
+    problems = [
+        Problem(name, 1, f"column {column!r} is missing (found {found})", fatal=True)
+        for column in wanted
+        if column not in header
+    ]
+    problems += [
+        Problem(name, 1, f"column {column!r} is there {header.count(column)} times", fatal=True)
+        for column in wanted
+        if header.count(column) > 1
+    ]
+    return problems
+
+
+def _duplicate(name: str, line: int, clip: str, split: str, first: tuple[int, str]) -> Problem:
+    """A clip named twice; in two splits it would leak from training into the test: always fatal."""
+    leaks = split != first[1]
+    splits = f" in {first[1]}, here in {split}" if leaks else ""
+    return Problem(name, line, f"FileName {clip!r} is already in row {first[0]}{splits}", leaks)
+
+
+def _parse_row(header: list[str], cells: list[str]) -> tuple[dict[str, object], list[str]]:
+    """The good cells of one row by column, and what is wrong with the others."""
+    problems = []
+    if len(cells) < len(header) or any(cells[len(header) :]):
+        problems.append(f"{len(cells)} cells where the header has {len(header)}")
+    row: dict[str, object] = {}
+    for column, cell in zip(header, cells, strict=False):
+        if column not in PARSERS:
+            continue
+        try:
+            row[column] = PARSERS[column](cell)
+        except ValueError as error:
+            problems.append(f"{column} {_shown(cell)} {error}")
+    return row, problems
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= 60 else cell[:57] + "...")
+
+
+def _video_problem(root: Path, path: Path) -> str | None:
+    """Why `path` cannot be opened as a clip of this data set; None if it can.
+
+    The Videos folder itself may be a link (to the disk with the room); a clip may not lead out of
+    the data folder or of what Videos is a link to.
+    """
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, FileNotFoundError):
+            return "the file is missing"
+        return f"cannot be opened: {getattr(error, 'strerror', None) or 'a loop of links'}"
+    folders = (root.resolve(), (root / VIDEOS).resolve())
+    if not any(real.is_relative_to(folder) for folder in folders):
+        return "is a link that leaves the data folder"
+    return None if real.is_file() else "is not a regular file"

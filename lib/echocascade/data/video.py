@@ -1,0 +1,64 @@
+"""Clips as files, as frames and as model input: the only place where one becomes the other.
+
+Frames are uint8 (T, H, W, C); a model sees float32 (C, T, H, W) in [-1, 1]. Reading is in
+`decode`, writing in `encode`, time, space and colour in `frames`; this module is their front.
+"""
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from echocascade.data.decode import VideoError, read_frames, read_video, video_fps
+from echocascade.data.encode import encode_mp4, write_avi, write_mp4
+from echocascade.data.frames import Frames, frame_strip, resample_time, resize, set_channels
+
+__all__ = [
+    "Frames",
+    "VideoError",
+    "encode_mp4",
+    "frame_strip",
+    "read_frames",
+    "read_video",
+    "resample_time",
+    "resize",
+    "set_channels",
+    "to_model",
+    "to_uint8",
+    "video_fps",
+    "write_avi",
+    "write_mp4",
+]
+
+
+def to_model(frames: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """uint8 (T, H, W, C) or (B, T, H, W, C) to float32 (C, T, H, W) or (B, C, T, H, W) in [-1, 1].
+
+    A tensor stays on its device; an array becomes a CPU tensor. `to_uint8` is its exact inverse.
+    """
+    if isinstance(frames, np.ndarray):
+        # A store hands out read-only views; torch wants memory that it may write.
+        frames = torch.from_numpy(frames if frames.flags.writeable else frames.copy())
+    if frames.dtype != torch.uint8 or frames.ndim not in (4, 5):
+        raise ValueError(
+            f"frames are {frames.dtype} {tuple(frames.shape)}; uint8 (T, H, W, C) or "
+            "(B, T, H, W, C) is needed"
+        )
+    video = rearrange(frames, "... t h w c -> ... c t h w").float()
+    return video.div_(127.5).sub_(1).contiguous()
+
+
+def to_uint8(video: torch.Tensor) -> Frames:
+    """Float (C, T, H, W) or (B, C, T, H, W) in [-1, 1] to uint8 (T, H, W, C) or (B, T, H, W, C).
+
+    Values outside [-1, 1] are clipped, as a sampler overshoots a little; NaN is a ValueError.
+    """
+    if not video.is_floating_point() or video.ndim not in (4, 5):
+        raise ValueError(
+            f"video is {video.dtype} {tuple(video.shape)}; floating point (C, T, H, W) or "
+            "(B, C, T, H, W) is needed"
+        )
+    video = video.detach().float()
+    if bool(torch.isnan(video).any()):
+        raise ValueError("video holds NaN; finite values are needed")
+    levels = video.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu()
+    return rearrange(levels, "... c t h w -> ... t h w c").contiguous().numpy()

@@ -1,0 +1,218 @@
+"""Training the LVEF regressor and measuring it on real clips (Ouyang20, Reynaud23 Sec. 3)."""
+
+import math
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from echocascade.data.atomic import replacing
+from echocascade.evaluation.lvef import (
+    LVEFRegressor,
+    RegressorConfig,
+    load_foreign_weights,
+    predict_lvef,
+)
+from echocascade.evaluation.metrics import agreement, bootstrap_interval
+from echocascade.rng import derive_seed, torch_generator
+from echocascade.runtime import autocast, default_device
+
+NextBatch = Callable[[int], tuple[Tensor, Tensor]]
+Validate = Callable[[LVEFRegressor], Mapping[str, float]]
+Progress = Callable[[int, int, str], None]
+
+LOSS_UNIT = 10.0  # percentage points; errors below it are squared, larger ones count linearly
+LARGEST_SHIFT = 1 / 14  # of the frame's side: 4 of 56 pixels
+WARMUP = 0.05  # of all steps
+VALIDATIONS = 8  # over a training
+RECORDS = 100
+
+
+@dataclass
+class FittedRegressor:
+    """The trained regressor, in evaluation mode, and one record per logged step.
+
+    A record has step, loss (mean since the record before it), learning_rate, and `valid_*` where
+    validation took place. The loss is that of `regression_loss`, in units of (10 points)^2.
+    """
+
+    model: LVEFRegressor
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def regression_loss(predicted: Tensor, lvef_percent: Tensor) -> Tensor:
+    """Smooth L1 of (B,) percent: squared error where it is below 10 points, linear beyond."""
+    return nn.functional.smooth_l1_loss(predicted / LOSS_UNIT, lvef_percent / LOSS_UNIT)
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine that reaches zero after the last step."""
+    warmup = max(1, round(WARMUP * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def shift_randomly(video: Tensor, generator: torch.Generator) -> Tensor:
+    """Each clip of (B, C, T, H, W) moved by up to 1/14 of its side; the new border is black.
+
+    No mirroring: left and right of a four-chamber view are different chambers.
+    """
+    height, width = video.shape[-2:]
+    most = int(LARGEST_SHIFT * width)
+    padded = nn.functional.pad(video, (most, most, most, most), value=-1.0)
+    offsets = torch.randint(0, 2 * most + 1, (len(video), 2), generator=generator).tolist()
+    moved = [
+        clip[..., y : y + height, x : x + width]
+        for clip, (y, x) in zip(padded, offsets, strict=True)
+    ]
+    return torch.stack(moved)
+
+
+def new_regressor(config: RegressorConfig, seed: int, weights: Path | None = None) -> LVEFRegressor:
+    """A regressor whose random initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "regressor weights"))
+        model = LVEFRegressor(config)
+    if weights is not None:
+        load_foreign_weights(model, weights)
+    return model
+
+
+class _Run:
+    """Model, optimiser and history of a training, saved and resumed together."""
+
+    def __init__(self, model: LVEFRegressor):
+        config = model.config
+        self.model = model
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+
+    def save(self, path: Path) -> None:
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "history": self.history,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+
+    def resume(self, path: Path) -> None:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.step, self.history = content["step"], content["history"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: not a checkpoint of this regressor's training ({error}); "
+                "remove it to train from the start"
+            ) from error
+
+
+def fit_regressor(
+    config: RegressorConfig,
+    next_batch: NextBatch,
+    *,
+    seed: int,
+    validate: Validate | None = None,
+    progress: Progress | None = None,
+    weights: Path | None = None,
+    checkpoint: Path | None = None,
+) -> FittedRegressor:
+    """Train a regressor for `config.steps` steps.
+
+    Args:
+        next_batch: step -> clips (B, C, T, H, W) in [-1, 1] and their LVEF (B,) in percent; the
+            same batch for the same step, so that a resumed training equals an uninterrupted one.
+        validate: called some eight times, the last time after the last step, with the model in
+            evaluation mode; what it returns enters the history as `valid_<key>`.
+        progress: progress(done, total, note).
+        weights: start from these, as `load_foreign_weights`.
+        checkpoint: training state is kept in this file; an existing one is continued.
+    """
+    device = default_device()
+    run = _Run(new_regressor(config, seed, weights).to(device))
+    if checkpoint is not None and checkpoint.is_file():
+        run.resume(checkpoint)
+    record_every = max(1, config.steps // RECORDS)
+    validate_every = max(1, config.steps // VALIDATIONS)
+    losses: list[Tensor] = []
+    while run.step < config.steps:
+        losses.append(_train_step(run, next_batch, seed, device))
+        done = run.step
+        last = done == config.steps
+        validating = validate is not None and (last or done % validate_every == 0)
+        if validating or last or done % record_every == 0:
+            record = {"step": done, "loss": float(torch.stack(losses).mean())}
+            record["learning_rate"] = run.optimizer.param_groups[0]["lr"]
+            losses = []
+            if validating and validate is not None:
+                values = validate(run.model.eval())
+                record |= {f"valid_{name}": float(value) for name, value in values.items()}
+            run.history.append(record)
+            if progress is not None:
+                progress(done, config.steps, f"LVEF regressor, loss {record['loss']:.3f}")
+            if checkpoint is not None and (validating or last or done % validate_every == 0):
+                run.save(checkpoint)
+    return FittedRegressor(run.model.eval(), run.history)
+
+
+def _train_step(run: _Run, next_batch: NextBatch, seed: int, device: torch.device) -> Tensor:
+    """One optimiser step; the loss stays on the device, so that nothing waits for it."""
+    config = run.model.config
+    video, lvef_percent = next_batch(run.step)
+    video = shift_randomly(video, torch_generator(seed, "regressor shift", run.step)).to(device)
+    for group in run.optimizer.param_groups:
+        group["lr"] = config.learning_rate * learning_rate_factor(run.step, config.steps)
+    run.model.train()
+    with autocast(config.precision, device):
+        predicted = run.model(video)
+    loss = regression_loss(predicted, lvef_percent.to(device, torch.float32))
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    run.optimizer.step()
+    run.step += 1
+    return loss.detach()
+
+
+@dataclass(frozen=True)
+class RegressorReport:
+    """Predictions (N,) in percent, and scores R2 ... bias, each with `*_interval`."""
+
+    lvef_percent: NDArray[np.float64]
+    scores: dict[str, object] = field(default_factory=dict)
+
+
+def evaluate_regressor(
+    model: LVEFRegressor,
+    videos: Iterable[Tensor],
+    lvef_percent: ArrayLike,
+    *,
+    batch_size: int = 16,
+    level: float = 0.95,
+    seed: int = 0,
+) -> RegressorReport:
+    """How far the regressor's word on real clips can be trusted: labels are the truth.
+
+    Args:
+        videos: as `predict_lvef`, one clip a patient.
+        lvef_percent: (N,) labels.
+    """
+    predicted = predict_lvef(model, videos, batch_size)
+    scores: dict[str, object] = {"n": len(predicted), "level": level}
+    intervals = bootstrap_interval(lvef_percent, predicted, level=level, seed=seed)
+    for name, value in agreement(lvef_percent, predicted).items():
+        scores[name] = value
+        scores[f"{name}_interval"] = [intervals[name].low, intervals[name].high]
+    return RegressorReport(predicted, scores)

@@ -1,0 +1,195 @@
+"""The kernel a notebook runs in, and papermill around it.
+
+The kernel is this very Python with no user start-up files, on a machine with or without a Jupyter
+set-up of its own. papermill, nbclient and nbformat are imported when a notebook is executed, so
+the library works where they are not installed.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echocascade.report.progress import PROGRESS_FILE
+from echocascade.report.runs import OUTPUTS, ROOT
+
+PARENT = "ECHOCASCADE_PARENT"
+
+# time a kernel has to leave a checkpoint after KeyboardInterrupt
+SHUTDOWN_S = 30.0
+
+# the path of a socket is limited to about 104 bytes; file names in the folder need up to 60
+LONGEST_SOCKET_FOLDER = 44
+
+
+class KernelFailure(RuntimeError):  # noqa: N818 - a failure of the kernel, not of this program
+    """A notebook's code raised, or its kernel died."""
+
+    def __init__(self, reason: str, traceback: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the kernel is told through its environment."""
+
+    root: Path
+    outputs: Path
+    progress_file: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
+
+    def environment(self, private: Path) -> dict[str, str]:
+        """Environment variables for the kernel; `private` is a folder that is its alone."""
+        variables = {
+            ROOT: str(self.root),
+            OUTPUTS: str(self.outputs),
+            PROGRESS_FILE: str(self.progress_file),
+            # figures as plotly JSON only: the notebook stays light, the report draws them
+            "PLOTLY_RENDERER": "plotly_mimetype",
+            "TQDM_MININTERVAL": "30",
+            "JUPYTER_PATH": str(private),
+            "JUPYTER_RUNTIME_DIR": str(private / "runtime"),
+            "JUPYTER_CONFIG_DIR": str(private / "config"),
+            "IPYTHONDIR": str(private / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            **self.extra,
+        }
+        if self.threads:
+            variables["OMP_NUM_THREADS"] = str(self.threads)
+            variables["ECHOCASCADE_THREADS"] = str(self.threads)
+        return variables
+
+
+@contextlib.contextmanager
+def environment(settings: Settings) -> Iterator[Path]:
+    """Set the kernel's environment in this process, and restore it afterwards.
+
+    Yields the kernel's private folder: its kernel specification (this Python, whatever else is
+    called python3 on the machine), its connection files, and empty user settings.
+    """
+    private = Path(tempfile.mkdtemp(prefix="echocascade-kernel-"))
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "--log-level=50", "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+        "metadata": {"debugger": False},
+    }
+    (private / "runtime").mkdir(mode=0o700)
+    (private / "kernels" / "python3").mkdir(parents=True)
+    spec_file = private / "kernels" / "python3" / "kernel.json"
+    spec_file.write_text(json.dumps(spec), encoding="utf-8")
+    before = dict(os.environ)
+    os.environ.update(settings.environment(private))
+    try:
+        yield private
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def run_papermill(
+    source: Path, target: Path, parameters: Mapping[str, object], settings: Settings
+) -> None:
+    """Execute `source` into `target`; KernelFailure says what went wrong and where."""
+    import papermill
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    config = Config()
+    config.KernelManager.shutdown_wait_time = SHUTDOWN_S
+    with environment(settings) as private:
+        if sys.platform != "win32" and len(str(private)) <= LONGEST_SOCKET_FOLDER:
+            config.KernelManager.transport = "ipc"
+        try:
+            papermill.execute_notebook(
+                source,
+                target,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=source.parent,
+                progress_bar=False,
+                autosave_cell_every=10,
+                config=config,
+            )
+        except PapermillExecutionError as error:
+            reason = f"{error.ename} in cell [{error.exec_count}]: {error.evalue}"
+            raise KernelFailure(reason, plain_text("\n".join(error.traceback))) from error
+        except DeadKernelError as error:
+            raise KernelFailure(
+                f"the kernel died in cell [{running_cell(target)}];"
+                " the system ends a process like that when memory runs out"
+            ) from error
+        except CellExecutionError as error:
+            raise KernelFailure(f"{error.ename}: {error.evalue}", error.traceback) from error
+
+
+def plain_text(text: str) -> str:
+    """Text without terminal colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def unexecuted_cells(notebook: Path) -> list[int]:
+    """Numbers (from 1, code cells alone, as Jupyter counts them) of cells that were not executed.
+
+    Empty cells do not count: Jupyter does not execute them.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+    return [number for number, cell in enumerate(code, 1) if cell["execution_count"] is None]
+
+
+def running_cell(notebook: Path) -> int | str:
+    """The first cell without an execution count: where a kernel died."""
+    with contextlib.suppress(OSError, json.JSONDecodeError):
+        return next(iter(unexecuted_cells(notebook)), "?")
+    return "?"
+
+
+def strip_machine_paths(notebook: Path) -> None:
+    """Cut the paths that papermill leaves in a notebook's metadata to file names."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    record = content["metadata"].get("papermill", {})
+    for key in ("input_path", "output_path"):
+        if record.get(key):
+            record[key] = Path(record[key]).name.replace(".partial", "")
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """Interrupt this process when the one that ECHOCASCADE_PARENT names has gone.
+
+    A run that is killed outright takes its notebooks along within a second, instead of leaving
+    them to train in the background.
+    """
+    stop = threading.Event()
+    parent = int(os.environ.get(PARENT, "0"))
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            try:
+                os.kill(parent, 0)
+            except ProcessLookupError:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if parent:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()

@@ -1,0 +1,68 @@
+"""The machine: device, arithmetic precision, threads and the C allocator.
+
+Nothing here runs at import; entry points (command line, notebooks, training) call `prepare`.
+"""
+
+import ctypes
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+_M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks instead of returning them to the kernel.
+
+    A training step allocates and frees the same activations each time; by default glibc maps and
+    unmaps them, and every page is faulted in anew. Returns False where the C library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20))
+    return all(libc.mallopt(option, value) == 1 for option, value in settings)
+
+
+def prepare(threads: int | None = None) -> None:
+    """Set up the process for heavy work: allocator, and `threads` for PyTorch when given."""
+    keep_freed_memory()
+    wanted = threads or int(os.environ.get("ECHOCASCADE_THREADS", "0"))
+    if wanted:
+        torch.set_num_threads(wanted)
+
+
+def default_device() -> torch.device:
+    """CUDA where PyTorch has it, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 convolutions are faster than float32 ones on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return False
+    flags = next((x for x in cpuinfo.read_text().splitlines() if x.startswith("flags")), "")
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """`auto` is bf16 where the device computes it fast, else fp32."""
+    if precision == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return precision
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to bfloat16 when `precision` resolves to it; otherwise no change."""
+    if resolve_precision(precision, device) == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

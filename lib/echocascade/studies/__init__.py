@@ -1,0 +1,1 @@
+"""Studies of a trained cascade: the counterfactual protocol; later the readers and rebalancing."""

@@ -1,0 +1,168 @@
+"""Training: what a step sees, and that a run survives being cut."""
+
+import json
+
+import pytest
+import torch
+
+from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
+from echocascade.cascade.examples import StageExamples
+from echocascade.cascade.stage import Stage
+from echocascade.cascade.training import StageTrainer, ema_decay, learning_rate, train_stage
+from echocascade.params import Params
+
+
+def changed(params: Params, stage: int, **training) -> Params:
+    tree = params.model_dump()
+    tree["cascade"]["stages"][stage]["training"].update(training)
+    return Params.model_validate(tree)
+
+
+@pytest.fixture
+def trained(tiny_params, tiny_store, tmp_path):
+    for i, stage in enumerate(tiny_params.cascade.stages):
+        train_stage(tiny_params, i, tiny_store, tmp_path / stage.name)
+    return tmp_path
+
+
+def test_a_batch_is_the_same_samples_however_it_is_split(tiny_params, tiny_store):
+    whole = StageExamples(tiny_params, Stage.of(tiny_params, 1), tiny_store).training_batch(3, 0)
+    params = changed(tiny_params, 1, accumulate=2)
+    examples = StageExamples(params, Stage.of(params, 1), tiny_store)
+    parts = [examples.training_batch(3, part, rank, 2) for part in range(2) for rank in range(2)]
+    for name in ("target", "noise", "level"):
+        split = torch.cat([getattr(p, name) for p in parts])
+        assert torch.equal(getattr(whole, name), split)
+    lowres = torch.cat([p.conditioning.lowres for p in parts])
+    assert torch.equal(whole.conditioning.lowres, lowres)
+    assert {p.conditioning.time_aware for p in parts} == {whole.conditioning.time_aware}
+
+
+def test_image_only_batches_and_dropped_conditions_are_drawn_as_often_as_asked(
+    tiny_params, tiny_store
+):
+    params = changed(tiny_params, 0, image_only=0.25, drop_condition=0.1)
+    examples = StageExamples(params, Stage.of(params, 0), tiny_store)
+    batches = [examples.training_batch(step, 0) for step in range(400)]
+    image_only = sum(not b.conditioning.time_aware for b in batches) / 400
+    dropped = 1 - torch.cat([b.conditioning.given for b in batches]).mean()
+    # Four standard errors of 400 and 1600 draws.
+    assert abs(image_only - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
+    assert abs(dropped - 0.1) < 4 * (0.1 * 0.9 / 1600) ** 0.5
+    runs = [b.conditioning.time_aware for b in batches]
+    assert any(a == b == c is False for a, b, c in zip(runs, runs[1:], runs[2:], strict=False))
+
+
+def test_the_residual_target_plus_the_enlarged_video_is_the_video(tiny_params, tiny_store):
+    stage = Stage.of(tiny_params, 1)
+    video = torch.rand(2, 1, 8, 16, 16) * 2 - 1
+    restored = stage.video_of(stage.target(video), stage.lowres_of(video))
+    torch.testing.assert_close(restored, video, atol=1e-6, rtol=0)
+
+
+def test_sigma_data_auto_is_the_standard_deviation_of_the_targets(tiny_params, tiny_store):
+    examples = StageExamples(tiny_params, Stage.of(tiny_params, 0), tiny_store)
+    batches = [examples.training_batch(step, 0).target for step in range(64)]
+    assert examples.sigma_data() == pytest.approx(float(torch.cat(batches).std()), rel=0.02)
+
+
+def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(
+    tiny_params, tiny_store, tmp_path
+):
+    train_stage(tiny_params, 0, tiny_store, tmp_path / "straight")
+    cut = StageTrainer(tiny_params, 0, tiny_store, tmp_path / "cut")
+    for _ in range(3):
+        cut.update()
+    cut.save(finished=False)
+    resumed = StageTrainer(tiny_params, 0, tiny_store, tmp_path / "cut")
+    assert resumed.step == 3
+    resumed.run()
+    straight, _ = latest_checkpoint(tmp_path / "straight")
+    joined, _ = latest_checkpoint(tmp_path / "cut")
+    for kind in ("model", "ema"):
+        a, b = straight.weights(kind), joined.weights(kind)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_finished_stage_is_not_trained_again(tiny_params, tiny_store, trained):
+    before = (trained / "base" / "step-00000006" / "meta.json").stat().st_mtime_ns
+    again = train_stage(tiny_params, 0, tiny_store, trained / "base")
+    assert again.step == 6
+    assert (trained / "base" / "step-00000006" / "meta.json").stat().st_mtime_ns == before
+
+
+def test_history_holds_training_and_validation_loss(trained):
+    checkpoint, _ = latest_checkpoint(trained / "base")
+    assert [h["step"] for h in checkpoint.history] == [3, 6]
+    for entry in checkpoint.history:
+        assert entry["training_loss"] > 0
+        assert entry["validation_loss"] != entry["training_loss"]
+
+
+def test_training_lowers_the_validation_loss(tiny_params, tiny_store, tmp_path):
+    params = changed(tiny_params, 0, steps=60, batch_size=8)
+    history = train_stage(params, 0, tiny_store, tmp_path / "base").history
+    assert history[-1]["validation_loss"] < 0.8 * history[0]["validation_loss"]
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
+    tiny_params, tiny_store, tmp_path
+):
+    trainer = StageTrainer(tiny_params, 0, tiny_store, tmp_path)
+    for _ in range(2):
+        trainer.update()
+        trainer.save(finished=False)
+    weights = tmp_path / "step-00000002" / "ema.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1  # one flipped bit in a tensor
+    weights.write_bytes(content)
+    checkpoint, damaged = latest_checkpoint(tmp_path)
+    assert checkpoint.step == 1
+    assert "ema.safetensors is damaged" in damaged[0]
+    (tmp_path / "step-00000001" / "meta.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint can be read"):
+        latest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(tiny_params, tiny_store, trained):
+    tree = tiny_params.model_dump()
+    tree["cascade"]["stages"][0]["network"]["base_channels"] = 16
+    with pytest.raises(CheckpointError, match="other parameters of stage base"):
+        StageTrainer(Params.model_validate(tree), 0, tiny_store, trained / "base")
+
+
+def test_a_checkpoint_holds_nothing_that_needs_unpickling(trained):
+    folder = trained / "base" / "step-00000006"
+    torch.load(folder / "training.pt", weights_only=True)
+    assert json.loads((folder / "meta.json").read_text())["finished"] is True
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
+    tiny_params, tiny_store, tmp_path, monkeypatch
+):
+    trainer = StageTrainer(tiny_params, 0, tiny_store, tmp_path)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    batch = trainer.examples.training_batch(0, 0)
+    batch.target[0, 0, 0, 0, 0] = float("nan")
+    monkeypatch.setattr(trainer.examples, "training_batch", lambda *a: batch)
+    with pytest.raises(FloatingPointError, match="ring"):
+        trainer.update()
+    assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+
+
+def test_learning_rate_warms_up_and_decays(tiny_params):
+    t = tiny_params.cascade.stages[0].training.model_copy(
+        update={"learning_rate": 1.0, "warmup_steps": 9, "decay_from": 0.5}
+    )
+    assert learning_rate(t, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(t, 50, 0.5) == 1.0
+    assert learning_rate(t, 75, 0.75) == pytest.approx(0.5)
+    assert learning_rate(t, 99, 1.0) == 0.0
+
+
+def test_the_average_forgets_by_a_power_of_time():
+    # The weight left from update k after n updates is (k/n)^(gamma + 1), Karras24 Eq. 4.
+    share = 1.0
+    for step in range(51, 101):
+        share *= ema_decay(step, 2.0)
+    assert share == pytest.approx((51 / 101) ** 3, rel=1e-9)
