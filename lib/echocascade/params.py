@@ -67,6 +67,7 @@ class TrainingParams(Section):
     batch_size: Positive = 32
     accumulate: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     decay_from: Fraction = 0.7
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0

@@ -63,7 +63,9 @@ def test_the_residual_target_plus_the_enlarged_video_is_the_video(tiny_params, t
 def test_sigma_data_auto_is_the_standard_deviation_of_the_targets(tiny_params, tiny_store):
     examples = StageExamples(tiny_params, Stage.of(tiny_params, 0), tiny_store)
     batches = [examples.training_batch(step, 0).target for step in range(64)]
-    assert examples.sigma_data() == pytest.approx(float(torch.cat(batches).std()), rel=0.02)
+    measured = examples.statistics()
+    assert measured.sigma_data == pytest.approx(float(torch.cat(batches).std()), rel=0.02)
+    assert measured.mean == pytest.approx(float(torch.cat(batches).mean()), abs=0.02)
 
 
 def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(

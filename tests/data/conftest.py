@@ -25,13 +25,25 @@ class Folder:
 
     root: Path
     rows: list[str]
+    header: str = HEADER
 
-    def write(self, header: str = HEADER, newline: str = "\n", bom: bool = False) -> Path:
+    def write(self, newline: str = "\n", bom: bool = False) -> Path:
         """Write FileList.csv and return the folder."""
-        text = newline.join([header, *self.rows]) + newline
+        text = newline.join([self.header, *self.rows]) + newline
         encoding = "utf-8-sig" if bom else "utf-8"
         (self.root / "FileList.csv").write_bytes(text.encode(encoding))
         return self.root
+
+    def add(self, name: str, n_frames: int, split: str = "TRAIN", fps: float = 10) -> None:
+        """Write one more clip and its row (call `write` afterwards)."""
+        write_avi(self.video(name), drifting_clip(len(self.rows), n_frames), fps)
+        self.rows.append(f"{name},50,50,100,16,16,{fps},{n_frames},{split}")
+
+    def change(self, row: int, column: str, cell: str) -> None:
+        """Put `cell` into one place; `row` counts from 0."""
+        cells = self.rows[row].split(",")
+        cells[self.header.split(",").index(column)] = cell
+        self.rows[row] = ",".join(cells)
 
     def video(self, name: str) -> Path:
         """Path of a clip."""
@@ -41,13 +53,10 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """Eight clips of 20 to 27 frames at 10 fps: five TRAIN, two VAL, one TEST; EF 30, 35, ..."""
-    root = tmp_path / "dataset"
-    (root / "Videos").mkdir(parents=True)
-    rows = []
+    made = Folder(tmp_path / "dataset", [])
+    (made.root / "Videos").mkdir(parents=True)
     for i, split in enumerate(["TRAIN"] * 5 + ["VAL"] * 2 + ["TEST"]):
-        name, n_frames = f"0X{7 - i:04X}", 20 + i
-        write_avi(root / "Videos" / f"{name}.avi", drifting_clip(i, n_frames), 10)
-        rows.append(f"{name},{30 + 5 * i},{70 - 5 * i},100,16,16,10,{n_frames},{split}")
-    made = Folder(root, rows)
+        made.add(f"0X{7 - i:04X}", 20 + i, split)
+        made.change(i, "EF", str(30 + 5 * i))
     made.write()
     return made

@@ -165,9 +165,7 @@ def test_overshoot_is_clipped_and_nan_is_refused() -> None:
         to_uint8(video * torch.nan)
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((2, 2, 2, 1), np.float32), np.zeros((2, 2, 1), np.uint8)]
-)
+@pytest.mark.parametrize("bad", [np.zeros((2, 2, 2, 1), np.float32), np.zeros((2, 2, 1), np.uint8)])
 def test_what_is_no_clip_is_refused_with_what_was_found(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(T, H, W, C\)"):
         to_model(bad)
@@ -199,7 +197,7 @@ def test_colour_is_rgb_in_that_order(tmp_path: Path) -> None:
 
 def test_same_frames_same_bytes(tmp_path: Path) -> None:
     assert avi(tmp_path / "a.avi") == avi(tmp_path / "b.avi")
-    assert encode_mp4(moving_disk(8), 16) == encode_mp4(moving_disk(8), 16)
+    assert len({encode_mp4(moving_disk(8), 16) for _ in range(8)}) == 1
 
 
 def test_mp4_is_h264_with_its_index_in_front_and_odd_sizes_padded(tmp_path: Path) -> None:
@@ -237,14 +235,16 @@ def test_a_file_cut_anywhere_in_its_frames_is_an_error_and_never_a_shorter_clip(
     index = whole.index(b"idx1")  # what follows the frames holds no picture
     for share in (0.0, 0.3, 0.6, 0.9, 0.999):
         (tmp_path / "cut.avi").write_bytes(whole[: int(share * index)])
-        with pytest.raises(VideoError, match="cut.avi"):
+        with pytest.raises(VideoError, match=r"cut\.avi"):
             read_video(tmp_path / "cut.avi")
 
 
 def test_error_of_a_cut_file_says_how_much_is_there(tmp_path: Path) -> None:
     whole = avi(tmp_path / "a.avi")
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2 + 2000])
-    with pytest.raises(VideoError, match=rf"the file is cut: \d+ bytes, its header says {len(whole)}"):
+    with pytest.raises(
+        VideoError, match=rf"the file is cut: \d+ bytes, its header says {len(whole)}"
+    ):
         read_video(tmp_path / "cut.avi")
 
 

@@ -19,6 +19,15 @@ from echocascade.evaluation.echo_distance import (
 from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors are tiny; on a busy machine two threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def clips(batch=3, frames=4, size=24, seed=0, channels=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand((batch, channels, frames, size, size), generator=generator) * 2 - 1

@@ -27,6 +27,15 @@ SIZE, FRAMES = 16, 8
 TINY = RegressorConfig(preset="tiny", size=SIZE, n_frames=FRAMES, fps=8, steps=110, batch_size=16)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors are tiny; on a busy machine two threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pulsating_discs(n, seed):
     """Bright discs whose volume follows one to two beats; LVEF is known exactly."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,11 +1,16 @@
-"""What a stage is conditioned on, and the one resize path between stages (Reynaud23 Sec. 2)."""
+"""What a stage is conditioned on, and the one resize path between stages (Reynaud23 Sec. 2).
+
+Down by `data.video.shrink`, up by `enlarge`.
+"""
 
 from dataclasses import dataclass, replace
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
+
+from echocascade.data.video import shrink
 
 
 @dataclass(frozen=True)
@@ -45,23 +50,6 @@ class Conditioning:
             lowres=cat(self.lowres, other.lowres),
             sigma_aug=cat(self.sigma_aug, other.sigma_aug),
         )
-
-
-def shrink(video: Tensor, size: int, n_frames: int) -> Tensor:
-    """(B, C, T, H, W) to (B, C, n_frames, size, size): every k-th frame, pixels averaged.
-
-    Frames are picked, not averaged: frame i of the result is the heart at the same instant.
-    """
-    step, side = video.shape[2] // n_frames, video.shape[-1] // size
-    if step * n_frames != video.shape[2] or side * size != video.shape[-1]:
-        raise ValueError(
-            f"cannot shrink {video.shape[2]} frames of {video.shape[-1]} px to {n_frames} frames "
-            f"of {size} px: both must be whole fractions"
-        )
-    video = video[:, :, ::step]
-    if side == 1:
-        return video
-    return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=side, q=side)
 
 
 def enlarge(video: Tensor, size: int, n_frames: int) -> Tensor:

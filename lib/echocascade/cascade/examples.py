@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from echocascade.cascade.conditioning import Conditioning, shrink, shrink_frame
-from echocascade.cascade.stage import Stage
+from echocascade.cascade.stage import Stage, Statistics
 from echocascade.data.clips import ClipSampler, ClipStore, evaluation_clips
 from echocascade.data.video import to_model
 from echocascade.params import Params
@@ -55,16 +55,19 @@ class StageExamples:
     def _stream(self, what: str) -> str:
         return f"train.{self.stage.name}.{what}"
 
-    def sigma_data(self, clips: int = 256) -> float:
-        """The stage's sigma_data: as given, or measured on the targets of TRAIN clips."""
+    def statistics(self, clips: int = 256) -> Statistics:
+        """The stage's mean, std and sigma_data, measured on TRAIN clips.
+
+        A number given as `sigma_data` is taken as it is, and the videos are then left as they are.
+        """
         given = self.stage.params.sigma_data
         if given != "auto":
-            return float(given)
-        targets = []
-        for step in range(-(-clips // 32)):
-            batch = self.sampler.batch(step, 32)
-            targets.append(self.stage.target(self._video(batch.video)).flatten())
-        return float(torch.cat(targets).std())
+            return Statistics(sigma_data=float(given))
+        batches = [self.sampler.batch(step, 32) for step in range(-(-clips // 32))]
+        videos = torch.cat([self._video(b.video) for b in batches])
+        mean, std = float(videos.mean()), float(videos.std())
+        target = self.stage.with_statistics(Statistics(mean, std)).target(videos)
+        return Statistics(mean, std, float(target.std()))
 
     def _video(self, frames: np.ndarray) -> Tensor:
         """Stored frames (B, T, H, W, C) as the stage's video (B, C, T, size, size)."""

@@ -1,6 +1,6 @@
 """One stage of a cascade: its role, its network and what it learns to denoise."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from einops import repeat
@@ -12,15 +12,37 @@ from echocascade.nets import UNetConfig, VideoUNet
 from echocascade.params import Params, Role, StageParams
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """Of a stage's data, measured on TRAIN clips or given.
+
+    mean, std: of the videos in [-1, 1]. Echo is mostly black: without its mean removed the
+    network would spend its first hundreds of steps on a constant.
+    sigma_data: standard deviation of what is diffused, Karras22 Table 1.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    sigma_data: float = 0.25
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
 class StageNetwork(nn.Module):
     """F of one stage: concatenates I_c and the low-resolution video to the noisy input.
 
-    Called as `network(x, c_noise, conditioning)` with x (B, C, T, H, W) and c_noise (B,).
+    Called as `network(x, c_noise, conditioning)` with x (B, C, T, H, W) and c_noise (B,). The
+    conditioning images are brought to zero mean and unit variance, as c_in x is.
     """
 
-    def __init__(self, stage: StageParams, channels: int, n_scalars: int, is_base: bool):
+    def __init__(
+        self, stage: StageParams, channels: int, n_scalars: int, is_base: bool,
+        statistics: Statistics,
+    ):  # fmt: skip
         super().__init__()
         self.is_base = is_base
+        self.statistics = statistics
         self.unet = VideoUNet(
             in_channels=channels * (2 if is_base else 3),
             out_channels=channels,
@@ -30,18 +52,21 @@ class StageNetwork(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, conditioning: Conditioning) -> Tensor:
         anatomy = repeat(conditioning.I_c, "b c h w -> b c t h w", t=x.shape[2])
-        parts = [x, anatomy.to(x.dtype)]
+        parts = [x, self._normalised(anatomy, x)]
         scalars = conditioning.lambda_c
         given = conditioning.given[:, None].expand_as(scalars)
         if not self.is_base:
             if conditioning.lowres is None or conditioning.sigma_aug is None:
                 raise ValueError("a stage after the first needs lowres and sigma_aug")
-            parts.append(conditioning.lowres.to(x.dtype))
+            parts.append(self._normalised(conditioning.lowres, x))
             scalars = torch.cat([scalars, conditioning.sigma_aug[:, None]], dim=1)
             given = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
         return self.unet(
             torch.cat(parts, dim=1), c_noise, scalars, given, time_aware=conditioning.time_aware
         )
+
+    def _normalised(self, images: Tensor, like: Tensor) -> Tensor:
+        return ((images - self.statistics.mean) / self.statistics.std).to(like.dtype)
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,7 @@ class Stage:
     channels: int
     n_scalars: int
     before: StageParams | None
+    statistics: Statistics = Statistics()
 
     @staticmethod
     def of(params: Params, index: int) -> "Stage":
@@ -71,10 +97,16 @@ class Stage:
     def name(self) -> str:
         return self.params.name
 
-    def build(self, sigma_data: float) -> Denoiser:
+    def with_statistics(self, statistics: Statistics) -> "Stage":
+        return replace(self, statistics=statistics)
+
+    def build(self) -> Denoiser:
         """A denoiser with freshly initialised weights, activations channels-last."""
-        network = StageNetwork(self.params, self.channels, self.n_scalars, self.before is None)
-        return Denoiser(network.to(memory_format=torch.channels_last), Preconditioning(sigma_data))
+        network = StageNetwork(
+            self.params, self.channels, self.n_scalars, self.before is None, self.statistics
+        )
+        network = network.to(memory_format=torch.channels_last)
+        return Denoiser(network, Preconditioning(self.statistics.sigma_data))
 
     def lowres_of(self, video: Tensor) -> Tensor:
         """A real video (B, C, T, H, W) as the previous stage would give it: smaller, slower."""
@@ -91,13 +123,13 @@ class Stage:
         return enlarge(lowres, lowres.shape[-1] * side, self.params.n_frames)
 
     def target(self, video: Tensor) -> Tensor:
-        """What is diffused: the video itself, or what enlarging its low resolution misses."""
+        """What is diffused: the video less its mean, or what enlarging its low resolution misses."""
         if self.params.target == "video" or self.before is None:
-            return video
+            return video - self.statistics.mean
         return video - self.enlarged(self.lowres_of(video))
 
     def video_of(self, target: Tensor, lowres: Tensor | None) -> Tensor:
         """Undo `target` for a sample, given the previous stage's video, and clip to [-1, 1]."""
         if self.params.target == "residual" and lowres is not None:
-            target = target + self.enlarged(lowres)
-        return target.clamp(-1, 1)
+            return (target + self.enlarged(lowres)).clamp(-1, 1)
+        return (target + self.statistics.mean).clamp(-1, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from echocascade import runtime
 from echocascade.cascade.checkpoint import CheckpointError, check_architecture, latest_checkpoint
 from echocascade.cascade.conditioning import Conditioning, shrink_frame
-from echocascade.cascade.stage import Stage
+from echocascade.cascade.stage import Stage, Statistics
 from echocascade.diffusion import (
     SAMPLERS,
     Denoiser,
@@ -177,7 +177,8 @@ def load_stage(
     if checkpoint is None or not checkpoint.finished:
         state = "not trained" if checkpoint is None else f"only at step {checkpoint.step}"
         raise CheckpointError(f"{checkpoints / stage.name}: stage {stage.name} is {state}")
-    denoiser = stage.build(float(checkpoint.meta["sigma_data"]))
+    stage = stage.with_statistics(Statistics(**checkpoint.meta["statistics"]))
+    denoiser = stage.build()
     weights = checkpoint.weights("ema")
     check_architecture(weights, denoiser.state_dict(), str(checkpoint.directory))
     denoiser.load_state_dict(weights)

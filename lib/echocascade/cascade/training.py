@@ -27,7 +27,7 @@ from echocascade.cascade.checkpoint import (
 )
 from echocascade.cascade.conditioning import Conditioning
 from echocascade.cascade.examples import StageExamples
-from echocascade.cascade.stage import Stage
+from echocascade.cascade.stage import Stage, Statistics
 from echocascade.data.clips import ClipStore
 from echocascade.diffusion import Denoiser, EDMLoss, bind
 from echocascade.params import Params, TrainingParams
@@ -93,9 +93,8 @@ class StageTrainer:
 
     def __init__(self, params: Params, index: int, store: ClipStore, directory: Path) -> None:
         self.params, self.directory = params, directory
-        self.stage = Stage.of(params, index)
-        self.training = self.stage.params.training
-        self.examples = StageExamples(params, self.stage, store)
+        stage = Stage.of(params, index)
+        self.training = stage.params.training
         self.accelerator = Accelerator(
             cpu=runtime.default_device().type == "cpu", mixed_precision="no"
         )
@@ -103,13 +102,19 @@ class StageTrainer:
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
         checkpoint, self.warnings = latest_checkpoint(directory)
-        self.sigma_data = (
-            float(checkpoint.meta["sigma_data"]) if checkpoint else self.examples.sigma_data()
+        statistics = (
+            Statistics(**checkpoint.meta["statistics"])
+            if checkpoint
+            else StageExamples(params, stage, store).statistics()
         )
+        self.stage = stage.with_statistics(statistics)
+        self.examples = StageExamples(params, self.stage, store)
         torch.manual_seed(params.seed)  # weight initialisation is drawn by torch.nn itself
-        denoiser = self.stage.build(self.sigma_data)
+        denoiser = self.stage.build()
         self.ema = {k: v.detach().clone().float() for k, v in denoiser.state_dict().items()}
-        optimizer = torch.optim.Adam(denoiser.parameters(), lr=self.training.learning_rate)
+        optimizer = torch.optim.Adam(
+            denoiser.parameters(), self.training.learning_rate, (0.9, self.training.beta2)
+        )
         self.parameters = sum(p.numel() for p in denoiser.parameters())
         if checkpoint:
             if checkpoint.meta["digest"] != self.digest():
@@ -129,7 +134,7 @@ class StageTrainer:
         self.model, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         device = self.accelerator.device
         self.ema = {k: v.to(device) for k, v in self.ema.items()}
-        self.loss = EDMLoss(self.training.P_mean, self.training.P_std, self.sigma_data)
+        self.loss = EDMLoss(self.training.P_mean, self.training.P_std, statistics.sigma_data)
 
     def digest(self) -> str:
         """What a checkpoint of this stage depends on; the length of the run is not part of it."""
@@ -157,7 +162,7 @@ class StageTrainer:
                 "step": self.step,
                 "seconds": self.seconds,
                 "finished": finished,
-                "sigma_data": self.sigma_data,
+                "statistics": self.stage.statistics.to_dict(),
                 "digest": self.digest(),
                 "stage": self.stage.params.model_dump(mode="json"),
                 "history": self.history,
@@ -209,7 +214,7 @@ class StageTrainer:
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Loss of the averaged weights on fixed windows, noises and levels of VAL clips."""
-        denoiser = self.stage.build(self.sigma_data).to(self.accelerator.device)
+        denoiser = self.stage.build().to(self.accelerator.device)
         denoiser.load_state_dict(self.ema)
         denoiser.eval()
         return validation_loss(denoiser, self.examples, self.loss, self.training)
@@ -250,7 +255,7 @@ class StageTrainer:
 
     def result(self) -> TrainedStage:
         return TrainedStage(
-            self.directory, self.step, self.sigma_data, self.history, self.parameters, self.warnings
+            self.directory, self.step, self.stage.statistics.sigma_data, self.history, self.parameters, self.warnings
         )
 
 

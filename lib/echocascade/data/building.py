@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -74,10 +74,8 @@ def build_store(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         scan = scan_file_list(settings.root)
-        stops = settings.on_error == "stop"
-        fatal = [problem for problem in scan.problems if stops or problem.fatal]
-        if fatal:
-            raise DatasetError(settings.root, fatal)
+        if any(problem.fatal for problem in scan.problems):
+            raise DatasetError(settings.root, scan.problems)
         fingerprint = _fingerprint(settings, scan)
         if is_sound(directory, fingerprint):
             return
@@ -100,15 +98,32 @@ def _replaceable(directory: Path) -> bool:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Hold the lock of `directory`: a second build waits. The system drops it with the process."""
-    with (directory.parent / f".{directory.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: two builds then do the work twice
-            yield
-            return
-        for orphan in directory.parent.glob(f".{directory.name}.building-*"):
-            shutil.rmtree(orphan, ignore_errors=True)  # left by a killed build: the lock is ours
+    lock = _lock(directory.with_name(f".{directory.name}.lock"))
+    try:
+        if lock:
+            for orphan in directory.parent.glob(f".{directory.name}.building-*"):
+                shutil.rmtree(orphan, ignore_errors=True)  # of a killed build: the lock is ours
         yield
+    finally:
+        if lock:
+            lock.close()
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """The locked file, or None on a disk without locks or write access.
+
+    Two builds may then do the same work twice; a finished store can still be used.
+    """
+    try:
+        lock = path.open("w")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        lock.close()
+        return None
+    return lock
 
 
 def _fingerprint(settings: BuildSettings, scan: FileListScan) -> Fingerprint:
@@ -121,15 +136,18 @@ def _fingerprint(settings: BuildSettings, scan: FileListScan) -> Fingerprint:
             gone = Problem(f"{VIDEOS}/{clip.file_name}.avi", clip.line, str(error.strerror))
             raise DatasetError(settings.root, [gone]) from error
         videos.update(f"{clip.file_name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    file_list = (settings.root / FILE_LIST).read_bytes()
     return {
         "format": FORMAT,
         "size": settings.size,
         "fps": settings.fps,
         "channels": settings.channels,
-        "file_list_sha256": hashlib.sha256(file_list).hexdigest(),
+        "file_list_sha256": _sha256(settings.root / FILE_LIST),
         "videos_sha256": videos.hexdigest(),
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(
@@ -140,6 +158,7 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Frames, table and manifest into `folder`, synced; DatasetError if clips are broken."""
+    stops = settings.on_error == "stop"
     digest = hashlib.sha256()
     rows: list[dict[str, Any]] = []
     skipped = list(scan.problems)
@@ -149,7 +168,7 @@ def _write(
             name = str(row["FileName"])
             if loaded.frames is None:
                 skipped.append(Problem(f"{VIDEOS}/{name}.avi", line, str(loaded.problem)))
-            else:
+            elif not (stops and skipped):  # else only the other problems are still looked for
                 data = loaded.frames.tobytes()
                 file.write(data)
                 digest.update(data)
@@ -158,7 +177,7 @@ def _write(
                 first += length
             if progress:
                 progress(done, len(scan.table), name)
-    if skipped and settings.on_error == "stop":
+    if stops and skipped:
         raise DatasetError(settings.root, skipped)
     if not rows:
         none_left = Problem(FILE_LIST, None, "no usable clip is left", fatal=True)
@@ -172,10 +191,7 @@ def _write(
         "fingerprint": fingerprint,
         "skipped": [asdict(problem) for problem in skipped],
         "bytes": {name: (folder / name).stat().st_size for name in (FRAMES, TABLE)},
-        "sha256": {
-            FRAMES: digest.hexdigest(),
-            TABLE: hashlib.sha256((folder / TABLE).read_bytes()).hexdigest(),
-        },
+        "sha256": {FRAMES: digest.hexdigest(), TABLE: _sha256(folder / TABLE)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     for path in (folder / FRAMES, folder / TABLE, folder / MANIFEST, folder):

@@ -6,7 +6,7 @@ Frames are uint8 (T, H, W, C); a model sees float32 (C, T, H, W) in [-1, 1]. Rea
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 
 from echocascade.data.decode import VideoError, read_frames, read_video, video_fps
 from echocascade.data.encode import encode_mp4, write_avi, write_mp4
@@ -22,6 +22,7 @@ __all__ = [
     "resample_time",
     "resize",
     "set_channels",
+    "shrink",
     "to_model",
     "to_uint8",
     "video_fps",
@@ -62,3 +63,20 @@ def to_uint8(video: torch.Tensor) -> Frames:
         raise ValueError("video holds NaN; finite values are needed")
     levels = video.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu()
     return rearrange(levels, "... c t h w -> ... t h w c").contiguous().numpy()
+
+
+def shrink(video: torch.Tensor, size: int, n_frames: int) -> torch.Tensor:
+    """(B, C, T, H, W) to (B, C, n_frames, size, size): every k-th frame, pixels averaged.
+
+    Frames are picked, not averaged: frame i of the result is the heart at the same instant.
+    """
+    step, side = video.shape[2] // n_frames, video.shape[-1] // size
+    if step * n_frames != video.shape[2] or side * size != video.shape[-1]:
+        raise ValueError(
+            f"cannot shrink {video.shape[2]} frames of {video.shape[-1]} px to {n_frames} frames "
+            f"of {size} px: both must be whole fractions"
+        )
+    video = video[:, :, ::step]
+    if side == 1:
+        return video
+    return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=side, q=side)

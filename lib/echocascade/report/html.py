@@ -27,8 +27,8 @@ _EXTERNAL_ELEMENT = re.compile(
 )
 _EXTERNAL_LINK = re.compile(rf"<link\b[^>]*\bhref\s*=\s*{_EXTERNAL}[^>]*>", re.IGNORECASE)
 _EXTERNAL_SOURCE = re.compile(
-    rf"(<(?:img|video|audio|source|embed|object|track)\b[^>]*?)\s(?:src|data|poster)\s*="
-    rf"""\s*(?:"(?:https?:)?//[^"]*"|'(?:https?:)?//[^']*'|(?:https?:)?//[^\s>]*)""",
+    r"(<(?:img|video|audio|source|embed|object|track)\b[^>]*?)\s(?:src|data|poster)\s*="
+    r"""\s*(?:"(?:https?:)?//[^"]*"|'(?:https?:)?//[^']*'|(?:https?:)?//[^\s>]*)""",
     re.IGNORECASE,
 )
 
@@ -61,16 +61,25 @@ class Site:
 
 
 def read_page(executed: Path) -> Page:
-    """A notebook's title (its first heading) and story (the first paragraph after it)."""
+    """A notebook's title (its first heading) and story (the first sentence after it)."""
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
     text = next(("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), "")
     heading, _, rest = text.strip().partition("\n")
     title = heading.lstrip("# ").strip() if heading.startswith("#") else ""
     body = rest if title else text
     paragraphs = [part.strip() for part in body.split("\n\n")]
-    story = next((part for part in paragraphs if part and not part.startswith("#")), "")
+    paragraph = next((part for part in paragraphs if part and not part.startswith("#")), "")
+    story = first_sentence(paragraph)
     fallback = executed.stem.partition("_")[2].replace("_", " ")
     return Page(executed.stem, plain_markdown(title) or fallback, story)
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence (not one in "et al." or "Sec. 2")."""
+    end = re.search(
+        r"(?<!\bal)(?<!\bSec)(?<!\bEq)(?<!\bAlg)(?<!\bFig)[.!?](?=\s+[A-Z*`$]|\s*$)", text
+    )
+    return text[: end.end()] if end else text
 
 
 def plain_markdown(text: str) -> str:
@@ -175,6 +184,12 @@ def without_network(page: str) -> str:
     page = _EXTERNAL_ELEMENT.sub("", page)
     page = _EXTERNAL_LINK.sub("", page)
     return _EXTERNAL_SOURCE.sub(r"\1", page)
+
+
+def find_external(page: str) -> list[str]:
+    """The elements of a page that would fetch something from another place."""
+    patterns = (_EXTERNAL_ELEMENT, _EXTERNAL_LINK, _EXTERNAL_SOURCE)
+    return [found[0][:200] for pattern in patterns for found in pattern.finditer(page)]
 
 
 def asset(name: str) -> str:

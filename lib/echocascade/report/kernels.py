@@ -80,7 +80,14 @@ def environment(settings: Settings) -> Iterator[Path]:
     """
     private = Path(tempfile.mkdtemp(prefix="echocascade-kernel-"))
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "--log-level=50", "-f", "{connection_file}"],
+        "argv": [
+            sys.executable,
+            "-m",
+            "ipykernel_launcher",
+            "--log-level=50",
+            "-f",
+            "{connection_file}",
+        ],
         "display_name": "Python 3",
         "language": "python",
         "metadata": {"debugger": False},
@@ -119,6 +126,7 @@ def run_papermill(
                 target,
                 parameters=dict(parameters),
                 kernel_name="python3",
+                language="python",
                 cwd=source.parent,
                 progress_bar=False,
                 autosave_cell_every=10,

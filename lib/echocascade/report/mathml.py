@@ -3,6 +3,7 @@
 import html
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 # code first: a dollar sign inside it is no formula
 _TOKENS = re.compile(
@@ -38,21 +39,25 @@ class Formulas:
         if found["escaped"]:
             # as an entity: a bare dollar sign would start a formula for the Markdown reader
             return "&#36;"
-        formula, display = found["block"] or found["inline"], "block" if found["block"] else "inline"
-        self._mathml.append(to_mathml(formula.strip(), display))
+        formula = found["block"] or found["inline"]
+        self._mathml.append(to_mathml(formula.strip(), "block" if found["block"] else "inline"))
         return f"formula{len(self._mathml) - 1}alumrof"
 
 
-def to_mathml(formula: str, display: str = "inline") -> str:
+def to_mathml(formula: str, display: Literal["inline", "block"] = "inline") -> str:
     """A TeX formula as MathML; one that cannot be read stays visible as its source."""
     from latex2mathml import converter, exceptions
 
-    known = tuple(
-        error
-        for error in vars(exceptions).values()
-        if isinstance(error, type) and issubclass(error, Exception)
+    unreadable: tuple[type[Exception], ...] = (
+        IndexError,
+        ValueError,
+        *(
+            error
+            for error in vars(exceptions).values()
+            if isinstance(error, type) and issubclass(error, Exception)
+        ),
     )
     try:
         return converter.convert(formula, display=display)
-    except (*known, IndexError, ValueError):
+    except unreadable:
         return f"<code>{html.escape(formula)}</code>"

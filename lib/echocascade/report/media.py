@@ -14,7 +14,9 @@ _CARD = (
     "margin:0;background:#0c0f13;border-radius:8px;overflow:hidden;"
     "width:{width}px;max-width:100%;box-sizing:border-box"
 )
-_VIDEO = "display:block;width:100%;aspect-ratio:{aspect};image-rendering:{rendering};background:#000"
+_VIDEO = (
+    "display:block;width:100%;aspect-ratio:{aspect};image-rendering:{rendering};background:#000"
+)
 _CAPTION = (
     "padding:6px 10px 8px;color:#d7dde5;font:500 12px/1.35 system-ui,sans-serif;"
     "text-align:center;overflow-wrap:anywhere"
@@ -49,7 +51,8 @@ def clip_html(
     clips. `fps`: frames per second. `labels`: one text a clip (escaped), or none. `width`: CSS
     pixels of a card. Pixels keep hard edges unless `smooth`.
     """
-    videos = [clips] if getattr(clips, "ndim", 0) == 4 else list(clips)
+    single = isinstance(clips, np.ndarray) and clips.ndim == 4
+    videos: list[np.ndarray] = [np.asarray(clips)] if single else list(clips)
     if labels and len(labels) != len(videos):
         raise ValueError(f"{len(labels)} labels for {len(videos)} clips")
     texts = list(labels) or [""] * len(videos)
@@ -69,9 +72,7 @@ def video_tag(frames: np.ndarray, fps: float, *, smooth: bool = False) -> str:
     height, width = frames.shape[1:3]
     scale = crisp_scale(max(height, width))
     data = base64.b64encode(encode_mp4(frames, fps, scale=scale)).decode("ascii")
-    style = _VIDEO.format(
-        aspect=f"{width}/{height}", rendering="auto" if smooth else "pixelated"
-    )
+    style = _VIDEO.format(aspect=f"{width}/{height}", rendering="auto" if smooth else "pixelated")
     return (
         f'<video autoplay loop muted playsinline preload="auto" style="{style}"'
         f' src="data:video/mp4;base64,{data}"></video>'

@@ -42,6 +42,10 @@ PHANTOM_BANNER = (
 )
 
 
+class RunError(ValueError):
+    """A run that cannot be found or started as asked."""
+
+
 @dataclass(frozen=True)
 class NotebookRun:
     """One execution of one notebook in a run folder."""
@@ -58,15 +62,17 @@ class NotebookRun:
         return execution_name(self.notebook, self.stage)
 
     @property
-    def data_root(self) -> Path:
-        """The data set's folder; a relative `data.root` starts at the project root.
+    def data_dir(self) -> Path:
+        """The project's data folder, where phantoms and prepared stores lie."""
+        return self.root / "data"
 
-        A phantom lies in ``data/phantom-<digest>``: runs that ask for the same phantom share it,
-        and one that asks for another never meets it.
-        """
-        if self.params.is_phantom:
-            return self.root / "data" / f"phantom-{self.params.digest('data.phantom')[:8]}"
-        return self.root / self.params.data.root
+    @property
+    def data_root(self) -> Path:
+        """The data set's folder, see `data.prepare.dataset_folder`."""
+        # torch comes with it, which the processes that only run notebooks can do without
+        from echocascade.data.prepare import dataset_folder
+
+        return dataset_folder(self.params, self.data_dir)
 
     @property
     def is_phantom(self) -> bool:
@@ -127,7 +133,7 @@ def start_notebook(
     params = load_params(file, overrides if isinstance(overrides, Mapping) else list(overrides))
     names = [stage_params.name for stage_params in params.cascade.stages]
     if stage and stage not in names:
-        raise ValueError(f"stage {stage!r} is not in this cascade; its stages are {names}")
+        raise RunError(f"stage {stage!r} is not in this cascade; its stages are {names}")
     root = project_root(file)
     directory = run_folder(run_name or params.name, root)
     directory.mkdir(parents=True, exist_ok=True)
@@ -161,12 +167,14 @@ def project_root(near: Path | None = None) -> Path:
     if named:
         return Path(named).resolve()
     starts = [Path(__file__).resolve().parents[3]]
-    starts += [folder for start in (near, Path.cwd()) if start for folder in start.resolve().parents]
+    starts += [
+        folder for start in (near, Path.cwd()) if start for folder in start.resolve().parents
+    ]
     starts.append(Path.cwd().resolve())
     for folder in starts:
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
             return folder
-    raise ValueError(f"no folder with params/ and notebooks/ found; set {ROOT} to the checkout")
+    raise RunError(f"no folder with params/ and notebooks/ found; set {ROOT} to the checkout")
 
 
 def find_params_file(params_file: str | Path) -> Path:
@@ -177,13 +185,13 @@ def find_params_file(params_file: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     here = sorted(f"params/{file.name}" for file in (project_root() / "params").glob("*.yaml"))
-    raise ValueError(f"no parameters file {given}; there are {', '.join(here) or 'none'}")
+    raise RunError(f"no parameters file {given}; there are {', '.join(here) or 'none'}")
 
 
 def run_folder(run_name: str, root: Path) -> Path:
     """``outputs/<run_name>``, under ECHOCASCADE_OUTPUTS where that is set."""
     if not run_name or Path(run_name).name != run_name or run_name.startswith("."):
-        raise ValueError(f"run name {run_name!r}: expected a plain folder name such as 'quick'")
+        raise RunError(f"run name {run_name!r}: expected a plain folder name such as 'quick'")
     outputs = Path(os.environ.get(OUTPUTS) or root / "outputs")
     return outputs.resolve() / run_name
 

@@ -55,7 +55,9 @@ def _headers(n_frames: int, fps: float, height: int, width: int, largest: int) -
         width,
         height,
     )
-    bitmap = struct.pack("<IiiHH4sIiiII", 40, width, height, 1, 24, b"MJPG", 3 * width * height, 0, 0, 0, 0)
+    bitmap = struct.pack(
+        "<IiiHH4sIiiII", 40, width, height, 1, 24, b"MJPG", 3 * width * height, 0, 0, 0, 0
+    )
     streams = _list(b"strl", _chunk(b"strh", stream) + _chunk(b"strf", bitmap))
     return _list(b"hdrl", _chunk(b"avih", main) + streams)
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from echocascade.data.phantom import anatomy, geometry, machine, motion, physiology, tracings
 from echocascade.data.phantom.geometry import Pose, Ventricle
-from echocascade.data.phantom.render import Scene, render
+from echocascade.data.phantom.render import render
+from echocascade.data.phantom.scene import Scene
 from echocascade.rng import numpy_generator
 
 FloatArray = NDArray[np.float64]
@@ -78,18 +79,25 @@ class ClipOptions:
 
 
 def _draw_pose(
-    rng: np.random.Generator, ventricle: Ventricle, scanner: machine.Scanner, t: FloatArray, c: FloatArray
+    rng: np.random.Generator,
+    ventricle: Ventricle,
+    scanner: machine.Scanner,
+    t: FloatArray,
+    c: FloatArray,
 ) -> Pose:
     """Place the heart in the sector, let it breathe, sway with the beat and drift a little."""
-    tilt = rng.normal(0.04, 0.11)
+    tilt = rng.normal(0.04, 0.14)
     depth = rng.uniform(5.0, 11.0) + 0.25 * max(0.0, 52.0 - ventricle.length)
     aside = rng.normal(2.5, 2.5)
     middle_aside = aside + 0.5 * ventricle.length * np.sin(tilt)
     aside -= 0.6 * max(0.0, middle_aside - 12.0) + 0.6 * min(0.0, middle_aside + 2.0)
     breath = np.sin(2 * np.pi * (t * rng.uniform(0.15, 0.35) + rng.random()))
-    sway = c * rng.uniform(0.0, 1.0)
+    sway = c * rng.uniform(0.0, 1.3)
     return Pose(
-        apex_x=scanner.apex_x + aside + rng.uniform(0.0, 1.2) * breath + sway * rng.normal(0.0, 3.0),
+        apex_x=scanner.apex_x
+        + aside
+        + rng.uniform(0.0, 1.2) * breath
+        + sway * rng.normal(0.0, 3.0),
         apex_y=scanner.apex_y + depth + rng.uniform(0.0, 1.6) * breath + sway * rng.uniform(-1, 3),
         tilt=tilt + rng.uniform(0.0, 0.02) * breath + sway * rng.normal(0.0, 0.12),
     )
@@ -118,6 +126,7 @@ def draw_scene(
         pose=_draw_pose(rng, ventricle, scanner, t, c),
         c=c,
         opening=physiology.valve_curve(rhythm, t),
+        fps=fps,
     )
     return scene, rhythm, fps, fraction
 

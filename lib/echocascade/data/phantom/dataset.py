@@ -34,7 +34,7 @@ from echocascade.data.phantom.physiology import DURATION_RANGE, LVEF_RULES
 from echocascade.rng import numpy_generator
 
 # Raised whenever the bytes for a seed change; folders of another version are not completed.
-PHANTOM_VERSION = 1
+PHANTOM_VERSION = 2
 MANIFEST = "phantom.json"
 JPEG_QUALITY = 95
 
@@ -93,7 +93,7 @@ def make_phantom(
 
     ValueError where an argument is out of range, or where `root` holds a phantom made with other
     arguments or anything that is no phantom.
-    """  # noqa: D301
+    """
     root = Path(root)
     options = ClipOptions(lvef, uniform_share, duration_s)
     _check_arguments(clips, options, workers)

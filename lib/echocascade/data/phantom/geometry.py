@@ -102,7 +102,9 @@ def draw_ventricle(rng: np.random.Generator, lvef_percent: float) -> Ventricle:
     """A ventricle for one patient: dilated and rounder when LVEF is low, sometimes foreshortened."""
     weak = np.clip((50.0 - lvef_percent) / 40.0, 0.0, 1.0)
     foreshortened = rng.random() < 0.12
-    length = np.clip(rng.normal(52.0 + 3.0 * weak, 4.5), 42.0, 62.0) * (0.86 if foreshortened else 1)
+    length = np.clip(rng.normal(52.0 + 3.0 * weak, 4.5), 42.0, 62.0) * (
+        0.86 if foreshortened else 1
+    )
     sphericity = np.clip(rng.normal(0.54 + 0.1 * weak, 0.055), 0.4, 0.74)
     if foreshortened:
         sphericity *= 1.12

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from echocascade.data.phantom.anatomy import smooth_field
+from echocascade.data.phantom.canvas import smooth_field
 
 Float32 = NDArray[np.float32]
 
 SIZE = 112
-N_DEPTHS, N_BEAMS = 160, 128
+N_DEPTHS, N_BEAMS = 144, 120
 # The warp is evaluated on every fourth sample, one node beyond each border, then enlarged.
 COARSE = 4
 
@@ -52,12 +52,12 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         first_depth=float(rng.uniform(1.0, 4.0)),
         last_depth=float(rng.uniform(101.0, 106.0)),
         dynamic_range=float(rng.uniform(46.0, 60.0)),
-        gain=float(rng.normal(0.0, 2.5)),
-        gamma=float(rng.uniform(1.1, 1.6)),
-        noise=float(rng.uniform(-62.0, -44.0)),
-        lateral_sigma=float(rng.uniform(1.15, 1.75)),
-        axial_sigma=float(rng.uniform(0.85, 1.2)),
-        texture_turn=float(rng.uniform(1.5, 3.0)),
+        gain=float(rng.normal(1.8, 1.8)),
+        gamma=float(rng.uniform(1.5, 2.5)),
+        noise=float(rng.uniform(-66.0, -48.0)),
+        lateral_sigma=float(rng.uniform(0.9, 1.6)),
+        axial_sigma=float(rng.uniform(0.4, 0.7)),
+        texture_turn=float(rng.uniform(2.0, 4.0)),
         tint=float(rng.uniform(0.1, 0.25)) if rng.random() < 0.08 else 0.0,
     )
 
@@ -103,7 +103,6 @@ def gain_field(scanner: Scanner, heart_angle: float, rng: np.random.Generator) -
     angle = np.linspace(-1.0, 1.0, N_BEAMS)[None, :] * scanner.half_angle
     db = rng.uniform(-6.0, 5.0) * (depth - 0.45) + 2.2 * smooth_field(rng, shape, (50.0, 40.0))
     db = db + 1.6 * np.interp(depth, np.linspace(0, 1, 8), rng.standard_normal(8))
-    db = db + 1.0 * smooth_field(rng, (1, N_BEAMS), (1.0, 6.0))[:1]
     edge = np.clip((np.abs(angle) / scanner.half_angle - 0.6) / 0.4, 0.0, 1.0)
     db = db - edge**1.5 * np.where(angle < 0, *rng.uniform(0.0, 12.0, 2))
     for _ in range(int(rng.choice([0, 1, 1, 2]))):
@@ -113,23 +112,41 @@ def gain_field(scanner: Scanner, heart_angle: float, rng: np.random.Generator) -
         profile = np.exp(-(((angle - centre) / width) ** 4))
         db = db - rng.uniform(8.0, 26.0) * profile * np.clip((depth - onset) * 6.0, 0.0, 1.0)
     faint = heart_angle + rng.uniform(-0.3, 0.3)
-    db = db - rng.uniform(0.0, 5.0) * np.exp(-(((angle - faint) / 0.06) ** 2))
+    db = db - rng.uniform(0.0, 4.0) * depth * np.exp(-(((angle - faint) / 0.12) ** 2))
     return (10.0 ** ((db + scanner.gain) / 20.0)).astype(np.float32)
 
 
 def clutter(rng: np.random.Generator, background_db: float) -> Float32:
-    """Static complex clutter (N_DEPTHS, N_BEAMS, 2): near-field reverberation, haze, streaks."""
+    """Static complex clutter (N_DEPTHS, N_BEAMS, 4): near-field reverberation, haze, streaks."""
     shape = (N_DEPTHS, N_BEAMS)
     depth = np.linspace(0.0, 1.0, N_DEPTHS, dtype=np.float32)[:, None]
     near = rng.uniform(-30.0, -14.0) - depth / rng.uniform(0.05, 0.14) * 8.7
     haze = background_db - rng.uniform(4.0, 14.0) + 5.0 * smooth_field(rng, shape, (40.0, 30.0))
     haze = haze - 14.0 * np.abs(depth - rng.uniform(0.2, 0.7))
-    streaks = smooth_field(rng, shape, (3.0, 34.0)) * np.clip(smooth_field(rng, shape, (40, 30)), 0, 2)
+    streaks = smooth_field(rng, shape, (3.0, 34.0)) * np.clip(
+        smooth_field(rng, shape, (40, 30)), 0, 2
+    )
     haze = haze + 5.0 * np.clip(streaks, -1.0, 2.0)
     amplitude = 10.0 ** (np.maximum(near, -90.0) / 20.0) + 10.0 ** (haze / 20.0)
-    texture = rng.standard_normal((*shape, 2), dtype=np.float32)
-    texture = cv2.GaussianBlur(texture, (0, 0), sigmaX=1.6, sigmaY=0.6) * np.float32(3.2)
-    return (amplitude[..., None] * texture).astype(np.float32)
+    # Reverberation at the probe lies in bands across the beams; haze further down is finer.
+    banded, fine = rng.standard_normal((2, *shape, 4), dtype=np.float32)
+    banded = cv2.GaussianBlur(banded, (0, 0), sigmaX=9.0, sigmaY=0.7) * np.float32(9.0)
+    fine = cv2.GaussianBlur(fine, (0, 0), sigmaX=1.6, sigmaY=0.6) * np.float32(3.2)
+    share = np.exp(-((depth / 0.22) ** 2))[..., None]
+    return (amplitude[..., None] * (share * banded + (1 - share) * fine)).astype(np.float32)
+
+
+def haze(rng: np.random.Generator, background_db: float) -> Float32:
+    """Incoherent glow (N_DEPTHS, N_BEAMS) of multiple scattering, added to the envelope."""
+    shape = (N_DEPTHS, N_BEAMS)
+    depth = np.linspace(0.0, 1.0, N_DEPTHS, dtype=np.float32)[:, None]
+    db = background_db - rng.uniform(14.0, 24.0) + 3.5 * smooth_field(rng, shape, (60.0, 45.0))
+    db = (
+        db
+        - 12.0 * np.abs(depth - rng.uniform(0.15, 0.6))
+        + 1.0 * smooth_field(rng, shape, (4.0, 30.0))
+    )
+    return (10.0 ** (db / 20.0)).astype(np.float32)
 
 
 def overlay(scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -146,13 +163,15 @@ def overlay(scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint8]:
         near = start + rng.uniform(18.0, 45.0) * direction
         far = near + rng.uniform(12.0, 28.0) * direction
         grey = int(rng.integers(140, 240))
-        for a, b in ((near, far), (near - 2 * normal, near + 2 * normal), (far - 2 * normal, far + 2 * normal)):
+        for a, b in ((near, far), (near - normal, near + normal), (far - normal, far + normal)):
             ends = [tuple(int(v) for v in np.round(8 * point)) for point in (a, b)]
-            cv2.line(image, ends[0], ends[1], grey, 1, cv2.LINE_AA, 3)
+            cv2.line(image, ends[0], ends[1], grey, 1, cv2.LINE_8, 3)
     if rng.random() < 0.3:
         side = np.array([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
         for step in np.arange(rng.uniform(20, 40), 75.0, rng.uniform(7.0, 12.0)):
-            x, y = np.array([scanner.apex_x, scanner.apex_y]) + side * direction * step + side * (2, 0)
+            x, y = (
+                np.array([scanner.apex_x, scanner.apex_y]) + side * direction * step + side * (2, 0)
+            )
             if 0 <= x < SIZE - 1 and 0 <= y < SIZE - 1:
                 image[int(y), int(x)] = 210
     return image

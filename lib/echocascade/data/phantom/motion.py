@@ -28,7 +28,8 @@ class RightHeart:
 
     septum: thickness between the cavities; rv_width: cavity at the annulus; rv_apex: height of its
     apex as a share of the LV length; free_wall_shift: inward motion at full contraction;
-    la_length, la_half, ra_length, ra_half: atria.
+    la_length, la_half, ra_length, ra_half: atria;
+    tricuspid_offset: how much nearer to the apex the tricuspid hinges lie.
     """
 
     septum: float
@@ -39,21 +40,25 @@ class RightHeart:
     la_half: float
     ra_length: float
     ra_half: float
+    tricuspid_offset: float
 
 
 def draw_right_heart(rng: np.random.Generator, ventricle: Ventricle) -> RightHeart:
     """Right ventricle and atria that fit the patient's left ventricle."""
     big = rng.random() < 0.2
-    la_half = ventricle.radius * ventricle.base_ratio * rng.uniform(0.9, 1.3) * (1.15 if big else 1)
+    la_half = (
+        ventricle.radius * ventricle.base_ratio * rng.uniform(1.0, 1.45) * (1.15 if big else 1)
+    )
     return RightHeart(
         septum=float(rng.uniform(4.5, 7.5)),
         rv_width=float(rng.uniform(13.0, 21.0)),
         rv_apex=float(rng.uniform(0.1, 0.35)),
         free_wall_shift=float(rng.uniform(3.0, 5.5)),
-        la_length=float(rng.uniform(22.0, 32.0)) * (1.15 if big else 1.0),
+        la_length=float(rng.uniform(23.0, 36.0)) * (1.15 if big else 1.0),
         la_half=float(la_half),
-        ra_length=float(rng.uniform(20.0, 30.0)),
-        ra_half=float(rng.uniform(9.0, 15.0)),
+        ra_length=float(rng.uniform(21.0, 35.0)),
+        ra_half=float(rng.uniform(10.0, 17.0)),
+        tricuspid_offset=float(rng.uniform(1.0, 4.0)),
     )
 
 
@@ -155,15 +160,17 @@ def leaflet_lines(
     rv_width = right.rv_width - 0.5 * right.free_wall_shift * 2.2 * c
     rv_left, rv_right = -half - right.septum - rv_width, -half - right.septum
     annuli = (
-        (-half, 1.0, 2 * half * leaflets.anterior, 1.0),
-        (half, -1.0, 2 * half * leaflets.posterior, 0.92),
-        (rv_right, -1.0, rv_width * 0.45, 0.8),
-        (rv_left, 1.0, rv_width * 0.62, 0.9),
+        (-half, 1.0, 2 * half * leaflets.anterior, 1.0, 0.0),
+        (half, -1.0, 2 * half * leaflets.posterior, 0.92, 0.0),
+        (rv_right, -1.0, rv_width * 0.45, 0.8, right.tricuspid_offset),
+        (rv_left, 1.0, rv_width * 0.62, 0.9, right.tricuspid_offset),
     )
     s = np.linspace(0.0, 1.0, n_points)
     lines = []
-    for hinge, side, size, swing in annuli:
-        angle = leaflets.closed_angle + opening * (leaflets.open_angle * swing - leaflets.closed_angle)
+    for hinge, side, size, swing, offset in annuli:
+        angle = leaflets.closed_angle + opening * (
+            leaflets.open_angle * swing - leaflets.closed_angle
+        )
         # Closed leaflets sag towards the atrium, open ones curl towards the jet.
         curl = leaflets.curl * opening + 0.55 * (1.0 - opening)
         theta = angle[:, None] + curl[:, None] * (s[None, 1:] - 0.5)
@@ -171,6 +178,6 @@ def leaflet_lines(
         du = np.cumsum(side * np.cos(theta) * step, axis=1)
         dv = np.cumsum(-np.sin(theta) * step, axis=1)
         u = np.concatenate([np.zeros((len(c), 1)), du], axis=1) + hinge[:, None]
-        v = np.concatenate([np.zeros((len(c), 1)), dv], axis=1) + base[:, None]
+        v = np.concatenate([np.zeros((len(c), 1)), dv], axis=1) + base[:, None] - offset
         lines.append(np.stack([u, v], axis=-1))
     return np.stack(lines, axis=1)

@@ -91,9 +91,7 @@ class Rhythm:
         return beat, t - self.starts[beat], np.diff(self.starts)[beat]
 
 
-def draw_rhythm(
-    rng: np.random.Generator, n_frames: int, fps: float, lvef_percent: float
-) -> Rhythm:
+def draw_rhythm(rng: np.random.Generator, n_frames: int, fps: float, lvef_percent: float) -> Rhythm:
     """Heart rate and beats of a clip; ED and ES of the traced beat fall exactly on frames."""
     mean_rate = 68.0 + 0.25 * max(0.0, 55.0 - lvef_percent)
     rate = float(np.clip(mean_rate * np.exp(0.2 * rng.standard_normal()), 44.0, 132.0))

@@ -1,0 +1,159 @@
+"""The command line. Exit status 0; 2 for bad usage or input, in one line; 1 for a failure."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echocascade.commands.console import print_json, stop, user_errors
+
+app = typer.Typer(
+    name="echocascade",
+    help="Feature-conditioned cascaded video diffusion for echocardiogram synthesis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets in EchoNet-Dynamic layout.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ParamsFile = Annotated[str, typer.Argument(help="Parameters, e.g. params/quick.yaml")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one parameter, e.g. seed=3"),
+]
+
+
+@app.command()
+def run(
+    params_file: ParamsFile,
+    data: Annotated[Path | None, typer.Option(help="Use this data set folder")] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    name: Annotated[str | None, typer.Option(help="Name of the run folder")] = None,
+    cores: Annotated[int | None, typer.Option(help="Processor cores; all by default")] = None,
+    profile: Annotated[str, typer.Option(help="Workflow profile")] = "default",
+) -> None:
+    """Run every notebook and write the report to outputs/NAME/report/index.html."""
+    from echocascade.commands import running
+
+    with user_errors(running.ParamsError, running.RunError):
+        prepared = running.prepare_run(params_file, overrides, data, name, cores, profile)
+        status = running.start_run(prepared, ["echocascade", *sys.argv[1:]])
+    raise typer.Exit(status)
+
+
+@app.command()
+def report(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
+) -> None:
+    """Write the report of a run anew from its executed notebooks."""
+    from echocascade.commands.runs import find_run
+    from echocascade.params import ParamsError
+    from echocascade.report.index import write_report
+    from echocascade.report.runs import RunError
+
+    with user_errors(RunError, ParamsError):
+        index = write_report(find_run(run_name))
+    typer.echo(f"report written: {index.relative_to(index.parents[2])}")
+
+
+@app.command()
+def train(
+    params_file: ParamsFile,
+    stage: Annotated[str, typer.Option(help="Name of the stage")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    name: Annotated[str | None, typer.Option(help="Name of the run folder")] = None,
+) -> None:
+    """Train one stage into outputs/NAME/checkpoints/STAGE, or go on where it stopped."""
+    from echocascade.commands import training
+
+    with user_errors(*training.USER_ERRORS):
+        training.train(params_file, stage, overrides, name)
+
+
+@app.command()
+def evaluate(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
+    task: Annotated[str | None, typer.Option(help="generation or reconstruction")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the clips that a run generated, by every judge its table has."""
+    from echocascade.commands import scoring
+
+    with user_errors(*scoring.USER_ERRORS):
+        scores = scoring.evaluate(run_name, task)
+    if as_json:
+        print_json(scores)
+    else:
+        typer.echo(scoring.describe_evaluation(scores))
+
+
+@app.command()
+def score(
+    table: Annotated[Path, typer.Argument(metavar="SCORES.csv", help="One row a sample")],
+    judge: Annotated[str, typer.Option(help="regressor or stick")] = "regressor",
+    task: Annotated[str | None, typer.Option(help="Which task of the table")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The paper's protocol on a table of samples, in our columns or the authors'."""
+    from echocascade.commands import scoring
+
+    with user_errors(*scoring.USER_ERRORS):
+        scores = scoring.score(table, judge, task)
+    if as_json:
+        print_json(scores)
+    else:
+        typer.echo(scoring.describe(scores))
+
+
+@data_app.command("phantom")
+def data_phantom(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it")],
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips")] = 200,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes")] = 0,
+    lvef: Annotated[str, typer.Option(help="echonet, uniform or mixed")] = "echonet",
+    workers: Annotated[int, typer.Option(min=1, help="Processes")] = 2,
+) -> None:
+    """Draw a data set of beating ventricles with known ejection fractions."""
+    from echocascade.data.phantom import make_phantom
+    from echocascade.report.progress import progress_callback
+
+    with user_errors(ValueError, OSError):
+        bar = progress_callback("phantom")
+        folder = make_phantom(directory, clips, seed=seed, lvef=lvef, workers=workers, progress=bar)
+    typer.echo(f"{clips} clips in {folder}")
+
+
+@data_app.command("check")
+def data_check(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The data set")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a data set and name every problem; exit status 2 when there are any."""
+    from echocascade.data.echonet import check_dataset
+    from echocascade.report.progress import progress_callback
+
+    if not directory.is_dir():
+        raise stop(f"{directory} is no folder")
+    found = check_dataset(directory, progress=progress_callback("check"))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        splits = ", ".join(f"{count} {split}" for split, count in found.splits.items())
+        typer.echo(f"{found.n_clips} usable clips ({splits})")
+        for problem in found.problems:
+            where = problem.file + (f", row {problem.row}" if problem.row else "")
+            typer.echo(f"  {where}: {problem.what}")
+    if not found.ok:
+        raise stop(f"{directory}: {len(found.problems)} problems")
+
+
+def main() -> None:
+    """Entry point of the `echocascade` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

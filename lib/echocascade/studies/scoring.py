@@ -1,0 +1,138 @@
+"""From the per-sample table to scores: three answers, every rule, with null and ceiling beside it.
+
+An answer is a column of LVEFs: the regressor's or the segmentation stick's on the cascade's clips,
+or the regressor's on the first stage enlarged linearly, which has no super-resolution to thank.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from echocascade.data.video import to_model
+from echocascade.evaluation.counterfactual import score_table
+from echocascade.evaluation.echo_distance import lvef_feature_frechet_distance
+from echocascade.params import EvaluationParams
+from echocascade.studies.controls import linear_baseline
+from echocascade.studies.protocol import Trained, for_regressor, read_samples, task_clips
+
+ANSWERS = {
+    "regressor": "regressor",
+    "stick": "segmentation",
+    "linear": "regressor, base enlarged linearly",
+}
+CASES = {"best": 0.0, "median": 0.5, "worst": 1.0}  # place in the order of errors
+NOT_COMPUTED = {
+    "LPIPS": "not computed: needs vgg16-397923af.pth,"
+    " https://download.pytorch.org/models/vgg16-397923af.pth",
+    "FID": "not computed: needs weights-inception-2015-12-05-6726825d.pth,"
+    " https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0",
+    "FVD": "not computed: needs i3d_torchscript.pt,"
+    " https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
+}
+REFERENCES = {"lvef_measured": "lvef_reference", "lvef_stick": "lvef_stick_reference"}
+
+
+def score_answers(
+    table: pd.DataFrame, task: str, evaluation: EvaluationParams, seed: int = 0
+) -> dict[str, dict[str, object]]:
+    """`score_table` of one task for every answer, flattened one level: the rules at the top.
+
+    Keys of an answer: single, paper, best_of_k (each R2, MAE, RMSE, r, slope, bias, SSIM and their
+    `*_interval`), null and ceiling (the same), n_patients, n_draws, n_samples, n_unread. An answer
+    that fewer than two patients have is left out: nothing can be scored.
+    """
+    scores = {}
+    rows = table[table["task"] == task]
+    for answer in ANSWERS:
+        answered = _as_judged(rows, answer)
+        measured = "lvef_stick" if answer == "stick" else "lvef_measured"
+        if answered.loc[answered[measured].notna(), "FileName"].nunique() < 2:
+            continue
+        found = score_table(
+            answered, judge="stick" if answer == "stick" else "regressor", task=task,
+            level=evaluation.level, resamples=evaluation.bootstrap, seed=seed,
+        )  # fmt: skip
+        rules = found["rules"]
+        counts = {key: found[key] for key in ("n_patients", "n_draws", "n_samples", "n_unread")}
+        controls = {"null": found["null"], "ceiling": found["ceiling"]}
+        scores[answer] = {**(rules if isinstance(rules, dict) else {}), **controls, **counts}
+    return scores
+
+
+def _as_judged(rows: pd.DataFrame, answer: str) -> pd.DataFrame:
+    """The rows with the answer's column where `score_table` looks; no ceiling of one clip."""
+    if answer == "linear":
+        rows = rows.assign(lvef_measured=rows["lvef_linear"])
+    measured = "lvef_stick" if answer == "stick" else "lvef_measured"
+    reference = REFERENCES[measured]
+    read = rows[rows[measured].notna() & rows[reference].notna()]
+    return rows if read["FileName"].nunique() >= 2 else rows.drop(columns=reference)
+
+
+def score_rows(scores: dict[str, dict[str, dict[str, object]]]) -> pd.DataFrame:
+    """Scores of all tasks as rows: task, answer, rule, R2, low, high, MAE, RMSE, r, slope, bias.
+
+    `scores`: task -> `score_answers`. The rules' nulls and ceilings are rows too ("null, single").
+    """
+    rows = []
+    for task, answers in scores.items():
+        for answer, found in answers.items():
+            for kind in ("", "null", "ceiling"):
+                rules = found[kind] if kind else found
+                for rule in ("single", "paper", "best_of_k"):
+                    values = rules.get(rule) if isinstance(rules, dict) else None
+                    if not isinstance(values, dict):
+                        continue
+                    low, high = values.get("R2_interval") or (None, None)
+                    row = {"task": task, "answer": answer, "kind": kind or "measured", "rule": rule}
+                    row |= {"R2": values.get("R2"), "R2 low": low, "R2 high": high}
+                    row |= {k: values.get(k) for k in ("MAE", "RMSE", "r", "slope", "bias", "SSIM")}
+                    rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pick_cases(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The samples of the smallest, the median and the largest error by the regressor.
+
+    Fewer rows where there are fewer samples. Adds the columns case and error (points).
+    """
+    rows = table[table["task"] == task]
+    error = (rows["lvef_measured"] - rows["lvef_requested"]).abs()
+    rows = rows.assign(error=error).sort_values("error", kind="stable").reset_index(drop=True)
+    places = {name: round(share * (len(rows) - 1)) for name, share in CASES.items()}
+    picked = rows.iloc[list(places.values())].assign(case=list(places))
+    return picked.drop_duplicates(["FileName", "draw"]).reset_index(drop=True)
+
+
+def feature_distances(
+    trained: Trained, table: pd.DataFrame, task: str, directory: Path
+) -> dict[str, float]:
+    """Fréchet distance to the real clips in the regressor's features, of the first draw of a task.
+
+    "generated" and "linear" (the first stage enlarged). Not FID and not FVD; it depends on this
+    regressor and on the number of clips. NaN where there are fewer than two.
+    """
+    e = trained.params.evaluation
+    rows = table[(table["task"] == task) & (table["draw"] == 0)]
+    if len(rows) < 2:
+        return {"generated": float("nan"), "linear": float("nan")}
+    real = task_clips(trained, e.split, e.clips, e.draws).video
+    made = {
+        "generated": read_samples(rows, directory),
+        "linear": linear_baseline(trained.params, read_samples(rows, directory, "base")),
+    }
+    return {
+        name: lvef_feature_frechet_distance(
+            trained.regressor, _as_read(trained, videos), _as_read(trained, real), e.batch_size
+        )
+        for name, videos in made.items()
+    }
+
+
+def _as_read(trained: Trained, videos: np.ndarray) -> Iterator[Tensor]:
+    for video in videos:
+        clip = to_model(video[None])
+        yield for_regressor(clip, trained.last.fps, trained.regressor.config)[0]

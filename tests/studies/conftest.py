@@ -1,0 +1,31 @@
+"""A trained toy cascade: six steps a stage on the pulsating rings, and an untrained regressor."""
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def tiny_trained(tiny_params, tiny_store, tmp_path_factory):
+    """`Trained` on the rings: every path of sampling, judging and scoring, no useful numbers."""
+    from echocascade.cascade.synthesis import Cascade
+    from echocascade.cascade.training import train_stage
+    from echocascade.evaluation.judge import regressor_config
+    from echocascade.evaluation.lvef import LVEFRegressor
+    from echocascade.studies.protocol import Trained
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for index, stage in enumerate(tiny_params.cascade.stages):
+        train_stage(tiny_params, index, tiny_store, folder / stage.name)
+    torch.manual_seed(0)
+    regressor = LVEFRegressor(regressor_config(tiny_params)).eval()
+    return Trained(tiny_params, Cascade.load(tiny_params, folder), regressor, tiny_store)
+
+
+@pytest.fixture
+def no_stick(monkeypatch):
+    """A segmentation that can read nothing, as on clips that show no cavity."""
+    from echocascade.studies import protocol
+
+    monkeypatch.setattr(protocol, "read_stick", lambda videos: np.full(len(videos), np.nan))
