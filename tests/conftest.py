@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Tests are small: a second thread costs more than it gives, and much more on a busy machine.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +33,7 @@ def pulsating_folder(tmp_path_factory) -> Path:
     import numpy as np
     import pandas as pd
 
+    from echocascade.data.echonet import COLUMNS
     from echocascade.data.video import write_avi
 
     folder = tmp_path_factory.mktemp("pulsating")
@@ -43,8 +48,7 @@ def pulsating_folder(tmp_path_factory) -> Path:
         write_avi(folder / "Videos" / f"ring{i:02d}.avi", ring.astype(np.uint8)[..., None], 16)
         split = ("TRAIN", "TRAIN", "TRAIN", "VAL", "TEST")[i % 5]
         rows.append((f"ring{i:02d}", lvef, 100 - lvef, 100, 32, 32, 16, 40, split))
-    columns = "FileName EF ESV EDV FrameHeight FrameWidth FPS NumberOfFrames Split".split()
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "FileList.csv", index=False)
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / "FileList.csv", index=False)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""One environment, said three times: pyproject (bounds), lock file (pins), conda file (the lock)."""
+"""One environment, said three times: bounds (pyproject), pins (lock file), conda (the lock)."""
 
 import re
 import subprocess
@@ -34,7 +34,9 @@ def bounds(root: Path) -> list[Requirement]:
 def test_every_line_of_the_lock_is_one_exact_pin(root):
     text = (root / "requirements.lock").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    pattern = re.compile(r'^[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+(; (python_version|platform_system) .*)?$')
+    pattern = re.compile(
+        r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+(; (python_version|platform_system) .*)?$"
+    )
     assert [line for line in lines if not pattern.match(line)] == []
     assert len(locked(root)) == len(lines)
     assert "://" not in text and "file:" not in text and " @ " not in text

@@ -61,7 +61,9 @@ def test_a_digest_changes_only_with_what_it_covers(root):
     path = root / "params" / "quick.yaml"
     plain = load_params(path)
     changed = load_params(path, ["cascade.stages.tssr.training.steps=7"])
-    assert plain.digest("data", "cascade.stages.base") == changed.digest("data", "cascade.stages.base")
+    assert plain.digest("data", "cascade.stages.base") == changed.digest(
+        "data", "cascade.stages.base"
+    )
     assert plain.digest("cascade.stages.tssr") != changed.digest("cascade.stages.tssr")
 
 

@@ -147,7 +147,8 @@ def data_check(
             where = problem.file + (f", row {problem.row}" if problem.row else "")
             typer.echo(f"  {where}: {problem.what}")
     if not found.ok:
-        raise stop(f"{directory}: {len(found.problems)} problems")
+        count = len(found.problems)
+        raise stop(f"{directory}: {count} problem{'s' if count > 1 else ''}")
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ class PhantomParams(Section):
 
 
 class DataParams(Section):
-    root: str = Field("phantom", min_length=1)
+    root: Annotated[str, Field(min_length=1)] = "phantom"
     phantom: PhantomParams = PhantomParams()
     channels: Literal[1, 3] = 1
     pad: Literal["black", "repeat", "mirror"] = "mirror"
@@ -173,7 +173,9 @@ class CascadeParams(Section):
     def index(self, name: str) -> int:
         names = [s.name for s in self.stages]
         if name not in names:
-            raise ParamsError(f"stage {name!r} is not in this run; its stages are {', '.join(names)}")
+            raise ParamsError(
+                f"stage {name!r} is not in this run; its stages are {', '.join(names)}"
+            )
         return names.index(name)
 
 

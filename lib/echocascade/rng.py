@@ -46,13 +46,7 @@ class SampleNoise:
     def __call__(self, like: torch.Tensor) -> torch.Tensor:
         if like.shape[0] != len(self._generators):
             raise ValueError(
-                f"noise for {len(self._generators)} samples was asked for a batch of {like.shape[0]}"
+                f"this noise is for {len(self._generators)} samples, found a batch of {like.shape[0]}"
             )
         rows = [torch.randn(like.shape[1:], generator=g) for g in self._generators]
         return torch.stack(rows).to(like.device, like.dtype)
-
-    def skip(self, shape: Sequence[int], draws: int) -> None:
-        """Advance every stream by `draws` draws of one sample's `shape`."""
-        for generator in self._generators:
-            for _ in range(draws):
-                torch.randn(tuple(shape), generator=generator)

@@ -8,6 +8,7 @@ import torch
 from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
 from echocascade.cascade.examples import StageExamples
 from echocascade.cascade.stage import Stage
+from echocascade.cascade.synthesis import load_stage
 from echocascade.cascade.training import StageTrainer, ema_decay, learning_rate, train_stage
 from echocascade.params import Params
 
@@ -56,7 +57,8 @@ def test_image_only_batches_and_dropped_conditions_are_drawn_as_often_as_asked(
 def test_the_residual_target_plus_the_enlarged_video_is_the_video(tiny_params, tiny_store):
     stage = Stage.of(tiny_params, 1)
     video = torch.rand(2, 1, 8, 16, 16) * 2 - 1
-    restored = stage.video_of(stage.target(video), stage.lowres_of(video))
+    lowres = stage.enlarged(stage.lowres_of(video))
+    restored = stage.video_of(stage.target(video, lowres), lowres)
     torch.testing.assert_close(restored, video, atol=1e-6, rtol=0)
 
 
@@ -102,7 +104,7 @@ def test_history_holds_training_and_validation_loss(trained):
 
 
 def test_training_lowers_the_validation_loss(tiny_params, tiny_store, tmp_path):
-    params = changed(tiny_params, 0, steps=60, batch_size=8)
+    params = changed(tiny_params, 0, steps=90, batch_size=8, validate_times=9)
     history = train_stage(params, 0, tiny_store, tmp_path / "base").history
     assert history[-1]["validation_loss"] < 0.8 * history[0]["validation_loss"]
 
@@ -126,11 +128,30 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
         latest_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_of_other_parameters_is_refused(tiny_params, tiny_store, trained):
+def test_changed_parameters_train_anew_and_keep_the_old_checkpoints(
+    tiny_params, tiny_store, trained
+):
+    params = changed(tiny_params, 0, learning_rate=1e-3)
+    result = train_stage(params, 0, tiny_store, trained / "base")
+    assert "moved to base.made-with-" in result.warnings[0]
+    (aside,) = trained.glob("base.made-with-*")
+    assert latest_checkpoint(aside)[0].step == 6
+    fresh = train_stage(params, 0, tiny_store, trained / "fresh")
+    new, _ = latest_checkpoint(trained / "base")
+    expected, _ = latest_checkpoint(fresh.directory)
+    assert all(torch.equal(v, expected.weights()[k]) for k, v in new.weights().items())
+
+
+def test_how_often_is_saved_does_not_make_another_model(tiny_params, tiny_store, trained):
+    params = changed(tiny_params, 0, checkpoint_minutes=1.0, max_minutes=60.0)
+    assert train_stage(params, 0, tiny_store, trained / "base").warnings == []
+
+
+def test_weights_of_another_architecture_are_refused(tiny_params, trained):
     tree = tiny_params.model_dump()
     tree["cascade"]["stages"][0]["network"]["base_channels"] = 16
-    with pytest.raises(CheckpointError, match="other parameters of stage base"):
-        StageTrainer(Params.model_validate(tree), 0, tiny_store, trained / "base")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_stage(Params.model_validate(tree), 0, trained)
 
 
 def test_a_checkpoint_holds_nothing_that_needs_unpickling(trained):

@@ -28,7 +28,12 @@ def small_unet() -> VideoUNet:
 def inputs(batch=3, frames=4, side=8):
     g = torch.Generator().manual_seed(1)
     x = torch.randn(batch, 2, frames, side, side, generator=g)
-    return x, torch.randn(batch, generator=g), torch.rand(batch, 2, generator=g), torch.ones(batch, 2)
+    return (
+        x,
+        torch.randn(batch, generator=g),
+        torch.rand(batch, 2, generator=g),
+        torch.ones(batch, 2),
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)])
@@ -41,14 +46,18 @@ def test_group_norm_equals_pytorchs_in_value_and_gradient(dtype, tolerance):
     ours = [v.clone().requires_grad_() for v in (x, scale, shift)]
     theirs = [v.float().clone().requires_grad_() for v in (x, scale, shift)]
     y = _ChannelsLastGroupNorm.apply(*ours, 4)
-    normed = rearrange(F.group_norm(rearrange(theirs[0], "b t n c -> b c t n"), 4), "b c t n -> b t n c")
+    normed = rearrange(
+        F.group_norm(rearrange(theirs[0], "b t n c -> b c t n"), 4), "b c t n -> b t n c"
+    )
     expected = normed * theirs[1][:, None, None] + theirs[2][:, None, None]
     torch.testing.assert_close(y.float(), expected, atol=tolerance, rtol=tolerance)
     (y * weight.to(dtype)).sum().backward()
     (expected * weight).sum().backward()
     for a, b in zip(ours, theirs, strict=True):
         scale_of = b.grad.abs().max()
-        torch.testing.assert_close(a.grad.float() / scale_of, b.grad / scale_of, atol=tolerance, rtol=0)
+        torch.testing.assert_close(
+            a.grad.float() / scale_of, b.grad / scale_of, atol=tolerance, rtol=0
+        )
 
 
 def test_adaptive_norm_without_an_embedding_says_so():

@@ -28,7 +28,7 @@ def test_intervals_stay_lists():
 
 @pytest.mark.parametrize("value", [np.zeros(3), object(), torch.zeros(2)])
 def test_what_is_not_a_number_is_refused_with_its_key(value):
-    with pytest.raises(ValueError, match="result a.b"):
+    with pytest.raises(ValueError, match=r"result a\.b"):
         flatten({"a": {"b": value}})
 
 

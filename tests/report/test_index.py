@@ -51,6 +51,15 @@ def test_the_index_says_what_the_run_did(run_directory):
     assert HOSTILE not in text
 
 
+def test_a_report_on_few_real_clips_says_so(run_directory):
+    (run_directory / "logs/04_train_base.status.json").write_text('{"phantom": false}')
+    (run_directory / "results.json").write_text('{"data.n_clips": 50}')
+    text = write_report(run_directory).read_text()
+    assert "These numbers stand on 50 clips" in text and "phantom: drawn" not in text
+    assert "pass it on only where" in text
+    assert "stand on 50 clips" in (run_directory / "report/04_train_base.html").read_text()
+
+
 def test_pages_of_notebooks_that_are_gone_are_removed(run_directory):
     write_report(run_directory)
     (run_directory / "notebooks/04_train_base.ipynb").unlink()

@@ -32,7 +32,7 @@ def start(project: Path, notebook: Path, **variables: str) -> subprocess.Popen:
     )
 
 
-def wait_for(file: Path, seconds: float = 60.0) -> None:
+def wait_for(file: Path, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not file.exists():
         assert time.monotonic() < deadline, f"{file.name} did not appear"
@@ -72,9 +72,7 @@ def test_the_kernel_is_this_python_whatever_the_user_has_set_up(
     assert results["sampling.python"] == sys.executable
 
 
-def test_an_exception_names_the_cell_and_keeps_the_earlier_result(
-    project, write_notebook, capsys
-):
+def test_an_exception_names_the_cell_and_keeps_the_earlier_result(project, write_notebook, capsys):
     good = write_notebook("06_sampling")
     assert main([str(good), "--run", str(run_of(project))]) == 0
     before = (run_of(project) / "notebooks/06_sampling.ipynb").read_text()
@@ -86,6 +84,14 @@ def test_an_exception_names_the_cell_and_keeps_the_earlier_result(
     assert (run_of(project) / "notebooks/06_sampling.ipynb").read_text() == before
     failure = json.loads((run_of(project) / "logs/06_sampling.failure.json").read_text())
     assert failure["reason"].startswith("IndexError")
+
+
+def test_a_warning_does_not_tell_where_the_project_is(project, write_notebook):
+    warn = "import tqdm.auto, warnings, inspect\nwarnings.warn(inspect.getfile(tqdm))"
+    target = execute(Execution(write_notebook("06_sampling", warn), run_of(project)))
+    text = target.read_text()
+    assert "tqdm/__init__.py" in text
+    assert sys.prefix not in text and str(project) not in text and "IProgress" not in text
 
 
 def test_a_dead_kernel_is_a_failure(project, write_notebook):
@@ -166,7 +172,7 @@ def test_an_interrupted_notebook_gets_time_to_save(project, write_notebook, caus
             parent.wait()
         else:
             process.send_signal(getattr(signal, cause))
-        output, complaints = process.communicate(timeout=60)
+        output, complaints = process.communicate(timeout=120)
         parent.kill()
     assert process.returncode == 130
     assert "interrupted" in output and "Traceback" not in complaints
@@ -174,11 +180,15 @@ def test_an_interrupted_notebook_gets_time_to_save(project, write_notebook, caus
     nbformat.read(run_of(project) / "notebooks/06_sampling.partial.ipynb", as_version=4)
 
 
-def test_progress_goes_to_the_console_and_not_into_the_notebook(
-    project, write_notebook, capsys
-):
+def test_progress_goes_to_the_console_and_not_into_the_notebook(project, write_notebook, capsys):
     work = "report = run.progress('sampling')\nreport(1, 2, 'a')\nreport(2, 2, 'b')"
     target = execute(Execution(write_notebook("06_sampling", work), run_of(project)))
     assert "[06 sampling] sampling ████████████████ 100 %  2/2" in capsys.readouterr().out
     cells = nbformat.read(target, as_version=4).cells
     assert [cell.outputs for cell in cells if cell.source == work] == [[]]
+
+
+def test_an_execution_leaves_no_file_beside_the_notebook(project, write_notebook):
+    notebook = write_notebook("06_sampling")
+    execute(Execution(notebook, run_of(project)))
+    assert list(notebook.parent.iterdir()) == [notebook]

@@ -28,6 +28,12 @@ def test_results_get_the_notebooks_subject_and_are_merged(project):
     assert (project / "outputs/tiny/results/05_train_super_resolution_tssr.json").exists()
 
 
+def test_recorded_numbers_are_shown_as_an_escaped_table(project):
+    run = start_notebook("params/tiny.yaml", "", "06_sampling")
+    shown = run.record({"time_s": 0.123456, "note": "<b>"})._repr_html_()
+    assert "0.1235" in shown and "&lt;b&gt;" in shown and "2 numbers recorded" in shown
+
+
 def test_recording_again_replaces_what_was_recorded(project):
     run = start_notebook("params/tiny.yaml", "", "06_sampling")
     run.record({"old": 1})

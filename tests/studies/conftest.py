@@ -28,4 +28,7 @@ def no_stick(monkeypatch):
     """A segmentation that can read nothing, as on clips that show no cavity."""
     from echocascade.studies import protocol
 
-    monkeypatch.setattr(protocol, "read_stick", lambda videos: np.full(len(videos), np.nan))
+    def reads_nothing(videos, duration_s):
+        return np.full(len(videos), np.nan)
+
+    monkeypatch.setattr(protocol, "read_stick", reads_nothing)

@@ -81,7 +81,7 @@ def test_guidance_and_results_ask_for_different_lvefs(tiny_trained):
 
 def test_an_unknown_task_is_named(tiny_trained):
     clips = task_clips(tiny_trained, "VAL", 1, draws=1)
-    with pytest.raises(ValueError, match="'factual'.*reconstruction, generation"):
+    with pytest.raises(ValueError, match=r"'factual'.*reconstruction, generation"):
         requested_lvef(tiny_trained.params, clips, "factual", "VAL")
 
 

@@ -51,6 +51,17 @@ class Conditioning:
             sigma_aug=cat(self.sigma_aug, other.sigma_aug),
         )
 
+    def to(self, device: torch.device) -> "Conditioning":
+        """The same on `device`."""
+        return replace(
+            self,
+            lambda_c=self.lambda_c.to(device),
+            I_c=self.I_c.to(device),
+            given=self.given.to(device),
+            lowres=None if self.lowres is None else self.lowres.to(device),
+            sigma_aug=None if self.sigma_aug is None else self.sigma_aug.to(device),
+        )
+
 
 def enlarge(video: Tensor, size: int, n_frames: int) -> Tensor:
     """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space and in time.
@@ -73,4 +84,6 @@ def enlarge(video: Tensor, size: int, n_frames: int) -> Tensor:
 
 def shrink_frame(frame: Tensor, size: int) -> Tensor:
     """(B, C, H, W) to (B, C, size, size) by the path of `shrink`."""
-    return rearrange(shrink(rearrange(frame, "b c h w -> b c 1 h w"), size, 1), "b c 1 h w -> b c h w")
+    return rearrange(
+        shrink(rearrange(frame, "b c h w -> b c 1 h w"), size, 1), "b c 1 h w -> b c h w"
+    )

@@ -26,17 +26,13 @@ class StageBatch:
     names: list[str]
 
     def to(self, device: torch.device) -> "StageBatch":
-        if device.type == "cpu":
-            return self
-        moved = {
-            k: v.to(device, non_blocking=True)
-            for k, v in vars(self.conditioning).items()
-            if isinstance(v, Tensor)
-        }
         return StageBatch(
-            self.target.to(device), self.noise.to(device), self.level.to(device),
-            replace(self.conditioning, **moved), self.names,
-        )  # fmt: skip
+            target=self.target.to(device),
+            noise=self.noise.to(device),
+            level=self.level.to(device),
+            conditioning=self.conditioning.to(device),
+            names=self.names,
+        )
 
 
 class StageExamples:
@@ -63,11 +59,33 @@ class StageExamples:
         given = self.stage.params.sigma_data
         if given != "auto":
             return Statistics(sigma_data=float(given))
-        batches = [self.sampler.batch(step, 32) for step in range(-(-clips // 32))]
-        videos = torch.cat([self._video(b.video) for b in batches])
-        mean, std = float(videos.mean()), float(videos.std())
-        target = self.stage.with_statistics(Statistics(mean, std)).target(videos)
-        return Statistics(mean, std, float(target.std()))
+        videos = [
+            self._video(self.sampler.batch(step, 32).video) for step in range(-(-clips // 32))
+        ]
+        pixels = torch.cat([v.flatten() for v in videos])
+        rough = Statistics(float(pixels.mean()), float(pixels.std()))
+        stage = self.stage.with_statistics(rough)
+        draw = numpy_generator(self.params.seed, self._stream("statistics"))
+        targets = []
+        for i, video in enumerate(videos):
+            noise = SampleNoise(
+                self.params.seed, self._stream("statistics"), range(32 * i, 32 * i + 32)
+            )
+            level = draw.random(len(video)) * self.training.sigma_aug_max
+            lowres, _ = self._lowres(video, level, noise)
+            targets.append(stage.target(video, lowres).flatten())
+        return replace(rough, sigma_data=float(torch.cat(targets).std()))
+
+    def _lowres(
+        self, video: Tensor, sigma_aug: np.ndarray, noise: SampleNoise
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The low-resolution input, enlarged and with noise of level sigma_aug (B,); Ho22 Sec. 4."""
+        if self.stage.before is None:
+            return None, None
+        level = torch.as_tensor(sigma_aug, dtype=torch.float32)
+        small = self.stage.lowres_of(video)
+        small = small + level[:, None, None, None, None] * noise(small)
+        return self.stage.enlarged(small), level
 
     def _video(self, frames: np.ndarray) -> Tensor:
         """Stored frames (B, T, H, W, C) as the stage's video (B, C, T, size, size)."""
@@ -92,13 +110,13 @@ class StageExamples:
         image_only = numpy_generator(seed, self._stream("image_only"), step).random() < t.image_only
         noise = SampleNoise(seed, self._stream("noise"), numbers)
         batch = self._batch(
-            clips.video, clips.frame, clips.lvef_percent, noise, sigma_aug=draws[:, 0] * t.sigma_aug_max,
-            given=draws[:, 1] >= t.drop_condition, names=[str(i) for i in clips.index],
+            clips.video, clips.frame, clips.lvef_percent, noise,
+            sigma_aug=draws[:, 0] * t.sigma_aug_max,
+            given=draws[:, 1] >= t.drop_condition,
+            names=[str(self.store.table["FileName"].iloc[i]) for i in clips.index],
         )  # fmt: skip
-        batch = replace(
-            batch, conditioning=replace(batch.conditioning, time_aware=not image_only),
-            names=[self.store.table["FileName"].iloc[i] for i in clips.index],
-        )  # fmt: skip
+        conditioning = replace(batch.conditioning, time_aware=not image_only)
+        batch = replace(batch, conditioning=conditioning)
         return self._cropped(batch, draws[:, 2:])
 
     def _batch(
@@ -107,13 +125,8 @@ class StageExamples:
     ) -> StageBatch:  # fmt: skip
         y = self._video(video)
         level = noise(torch.empty(len(y)))
-        lowres, augmentation = None, None
-        if self.stage.before is not None:
-            augmentation = torch.as_tensor(sigma_aug, dtype=torch.float32)
-            small = self.stage.lowres_of(y)
-            small = small + augmentation[:, None, None, None, None] * noise(small)
-            lowres = self.stage.enlarged(small)
-        target = self.stage.target(y)
+        lowres, augmentation = self._lowres(y, sigma_aug, noise)
+        target = self.stage.target(y, lowres)
         return StageBatch(
             target=target,
             noise=noise(target),

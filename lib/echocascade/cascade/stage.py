@@ -122,14 +122,18 @@ class Stage:
         side = self.params.size // self.before.size
         return enlarge(lowres, lowres.shape[-1] * side, self.params.n_frames)
 
-    def target(self, video: Tensor) -> Tensor:
-        """What is diffused: the video less its mean, or what enlarging its low resolution misses."""
-        if self.params.target == "video" or self.before is None:
-            return video - self.statistics.mean
-        return video - self.enlarged(self.lowres_of(video))
+    def target(self, video: Tensor, lowres: Tensor | None) -> Tensor:
+        """What is diffused: the video less its mean, or what the low-resolution input misses.
+
+        lowres: (B, C, T, H, W) exactly as the network sees it, enlarged and with its noise: the
+        residual then also undoes that noise, and with it the previous stage's own errors.
+        """
+        if self.params.target == "residual" and lowres is not None:
+            return video - lowres
+        return video - self.statistics.mean
 
     def video_of(self, target: Tensor, lowres: Tensor | None) -> Tensor:
-        """Undo `target` for a sample, given the previous stage's video, and clip to [-1, 1]."""
+        """Undo `target` for a sample, given the same `lowres`, and clip to [-1, 1]."""
         if self.params.target == "residual" and lowres is not None:
-            return (target + self.enlarged(lowres)).clamp(-1, 1)
+            return (target + lowres).clamp(-1, 1)
         return (target + self.statistics.mean).clamp(-1, 1)

@@ -74,16 +74,14 @@ class LoadedStage:
         denoise = guided_batched(
             self.denoiser, cond, cond.joined(cond.without_lambda()), scale, guidance.sigma_interval
         )
-        sigmas = karras_sigmas(
-            sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho
-        )
+        sigmas = karras_sigmas(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
         with runtime.autocast(self.stage.params.training.precision, device):
             target = SAMPLERS[sampler.method](
                 denoise, latents.to(device), sigmas,
                 S_churn=sampler.S_churn, S_tmin=sampler.S_tmin, S_tmax=sampler.S_tmax,
                 S_noise=sampler.S_noise, randn_like=noise,
             )  # fmt: skip
-        return self.stage.video_of(target, None if lowres is None else lowres.to(device))
+        return self.stage.video_of(target, cond.lowres)
 
     def _conditioning(
         self, I_c: Tensor, lambda_c: Tensor, seeds: Sequence[int], seed: int,

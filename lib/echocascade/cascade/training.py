@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 
 from echocascade import runtime
 from echocascade.cascade.checkpoint import (
-    CheckpointError,
     check_architecture,
     latest_checkpoint,
     save_checkpoint,
@@ -33,6 +33,10 @@ from echocascade.diffusion import Denoiser, EDMLoss, bind
 from echocascade.params import Params, TrainingParams
 
 Progress = Callable[[int, int, str], None]
+
+_SHAPES_WEIGHTS = set(TrainingParams.model_fields) - {
+    "max_minutes", "checkpoint_minutes", "keep_checkpoints", "validate_clips", "validate_times",
+}  # fmt: skip
 
 
 class Interrupted(RuntimeError):  # noqa: N818
@@ -94,6 +98,7 @@ class StageTrainer:
     def __init__(self, params: Params, index: int, store: ClipStore, directory: Path) -> None:
         self.params, self.directory = params, directory
         stage = Stage.of(params, index)
+        self.stage_params, self.before = stage.params, stage.before
         self.training = stage.params.training
         self.accelerator = Accelerator(
             cpu=runtime.default_device().type == "cpu", mixed_precision="no"
@@ -102,6 +107,9 @@ class StageTrainer:
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
         checkpoint, self.warnings = latest_checkpoint(directory)
+        if checkpoint and checkpoint.meta["digest"] != self.digest():
+            self.warnings.append(_set_aside(directory, str(checkpoint.meta["digest"])))
+            checkpoint = None
         statistics = (
             Statistics(**checkpoint.meta["statistics"])
             if checkpoint
@@ -117,11 +125,6 @@ class StageTrainer:
         )
         self.parameters = sum(p.numel() for p in denoiser.parameters())
         if checkpoint:
-            if checkpoint.meta["digest"] != self.digest():
-                raise CheckpointError(
-                    f"{checkpoint.directory}: made with other parameters of stage "
-                    f"{self.stage.name}; give the run another name or delete the folder"
-                )
             check_architecture(
                 checkpoint.weights("model"), denoiser.state_dict(), str(checkpoint.directory)
             )
@@ -137,9 +140,14 @@ class StageTrainer:
         self.loss = EDMLoss(self.training.P_mean, self.training.P_std, statistics.sigma_data)
 
     def digest(self) -> str:
-        """What a checkpoint of this stage depends on; the length of the run is not part of it."""
-        path = f"cascade.stages.{self.stage.name}"
-        return self.params.digest("seed", "data", f"{path}.network", f"{path}.target")
+        """What the weights depend on: not how they are saved or sampled, nor a limit in time."""
+        name = self.stage_params.name
+        paths = [f"cascade.stages.{name}.{key}" for key in ("size", "n_frames", "fps", "target")]
+        paths += [f"cascade.stages.{name}.{key}" for key in ("sigma_data", "network")]
+        paths += [f"cascade.stages.{name}.training.{key}" for key in sorted(_SHAPES_WEIGHTS)]
+        if self.before is not None:
+            paths += [f"cascade.stages.{self.before.name}.{k}" for k in ("size", "n_frames", "fps")]
+        return self.params.digest("seed", "data", *paths)
 
     @property
     def progress(self) -> float:
@@ -183,7 +191,7 @@ class StageTrainer:
             )
             batch = batch.to(self.accelerator.device)
             last = part == t.accumulate - 1
-            with self.accelerator.no_sync(self.model) if not last else _nothing():
+            with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with runtime.autocast(t.precision, self.accelerator.device):
                     losses = self.loss(
                         bind(self.model, batch.conditioning), batch.target, batch.noise,
@@ -222,9 +230,13 @@ class StageTrainer:
     def run(self, progress: Progress | None = None) -> TrainedStage:
         """Train to the end of the run, saving as it goes."""
         t = self.training
-        runs_to_validate = [round(t.steps * (i + 1) / t.validate_times) for i in range(t.validate_times)]
+        runs_to_validate = [
+            round(t.steps * (i + 1) / t.validate_times) for i in range(t.validate_times)
+        ]
         recent: list[float] = []
         saved = time.monotonic()
+        if self.progress >= 1:
+            return self.result()
         with _StopSignal() as stop:
             while self.progress < 1:
                 start = time.monotonic()
@@ -255,13 +267,24 @@ class StageTrainer:
 
     def result(self) -> TrainedStage:
         return TrainedStage(
-            self.directory, self.step, self.stage.statistics.sigma_data, self.history, self.parameters, self.warnings
+            self.directory,
+            self.step,
+            self.stage.statistics.sigma_data,
+            self.history,
+            self.parameters,
+            self.warnings,
         )
 
 
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: object) -> None: ...
+def _set_aside(directory: Path, digest: str) -> str:
+    """Move checkpoints that other parameters made out of the way; nothing is deleted."""
+    aside = directory.with_name(f"{directory.name}.made-with-{digest}")
+    number = 1
+    while aside.exists():
+        aside = directory.with_name(f"{directory.name}.made-with-{digest}-{number}")
+        number += 1
+    directory.rename(aside)
+    return f"{directory}: its checkpoints were made with other parameters; moved to {aside.name}"
 
 
 def validation_loss(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from echocascade.data.clips import ClipStore
-from echocascade.data.phantom import make_phantom
+from echocascade.data.phantom import PHANTOM_VERSION, make_phantom
 from echocascade.params import Params, ParamsError
 
 Progress = Callable[[int, int, str], None]
@@ -16,7 +16,7 @@ def dataset_folder(params: Params, data_dir: Path) -> Path:
     """Where the run's data set lies: `data.root`, or the phantom's folder under `data_dir`."""
     if params.is_phantom:
         phantom = params.data.phantom
-        facts = json.dumps(phantom.model_dump(mode="json"), sort_keys=True)
+        facts = json.dumps([PHANTOM_VERSION, phantom.model_dump(mode="json")], sort_keys=True)
         return (
             data_dir / f"phantom-{phantom.clips}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
         )

@@ -78,7 +78,11 @@ class SpatialAttention(nn.Module):
             self.qkv(self.norm(x)), "b t h w (k n d) -> k b t n (h w) d", k=3, n=self.heads
         )
         tokens = rearrange(
-            self.conditioning(embedding), "b (k m n d) -> k b 1 n m d", k=2, m=self.tokens, n=self.heads
+            self.conditioning(embedding),
+            "b (k m n d) -> k b 1 n m d",
+            k=2,
+            m=self.tokens,
+            n=self.heads,
         ).expand(2, b, t, -1, -1, -1)
         k = torch.cat([qkv[1], tokens[0].to(qkv.dtype)], dim=-2)
         v = torch.cat([qkv[2], tokens[1].to(qkv.dtype)], dim=-2)

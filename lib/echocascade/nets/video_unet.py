@@ -15,6 +15,7 @@ from echocascade.nets.layers import (
     FourierFeatures,
     ResidualBlock,
     SpatialConv,
+    TemporalConv,
     Upsample,
 )
 
@@ -98,6 +99,7 @@ class VideoUNet(nn.Module):
         if self.fine:
             self.fine_in = SpatialConv(in_channels, self.fine)
             self.fine_norm = AdaptiveGroupNorm(self.fine, embedding)
+            self.fine_time = TemporalConv(self.fine)
             self.fine_mix = SpatialConv(self.fine, self.fine, gain=0.1)
         self.stem = SpatialConv(in_channels * config.patch**2, widths[0])
         self.down = nn.ModuleList()
@@ -112,7 +114,9 @@ class VideoUNet(nn.Module):
             if level + 1 < len(widths):
                 self.shrink.append(Downsample(width, width))
                 skips.append(width)
-        self.middle = Level([width] * config.middle_blocks, width, embedding, config=config, level=len(widths) - 1)
+        self.middle = Level(
+            [width] * config.middle_blocks, width, embedding, config=config, level=len(widths) - 1
+        )
         self.up = nn.ModuleList()
         self.grow = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
@@ -173,6 +177,9 @@ class VideoUNet(nn.Module):
         h = rearrange(h, "b t h w (p q c) -> b t (h p) (w q) c", p=p, q=p)
         if fine is not None:
             h = h + fine
-            h = h + self.fine_mix(F.silu(self.fine_norm(h, e)))
+            texture = F.silu(self.fine_norm(h, e))
+            if time_aware:
+                texture = texture + self.fine_time(texture)
+            h = h + self.fine_mix(texture)
             h = self.fine_out(F.silu(h))
         return rearrange(h, "b t h w c -> b c t h w").float()

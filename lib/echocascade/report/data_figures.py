@@ -1,5 +1,6 @@
 """Figures of notebook 01: what the data set holds and how it looks beside real clips."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,17 +79,18 @@ def lvef_figure(table: pd.DataFrame) -> go.Figure:
 
 def rate_figure(store: ClipStore, window_s: float) -> go.Figure:
     """Histograms of frame rate and duration, with the store's rate and the window marked."""
-    figure = make_subplots(1, 2, subplot_titles=("as recorded", "as stored"))
+    figure = make_subplots(1, 2, subplot_titles=("recorded frame rate", "duration"))
     fps = store.table["source_fps"].to_numpy(float)
     duration = store.table["n_frames"].to_numpy(float) / store.fps
     panels = (
-        (fps, "frames per second", store.fps, f"stored: {store.fps:g}"),
-        (duration, "duration (s)", window_s, f"window: {window_s:g} s"),
+        (fps, "frames per second", store.fps, f"stored: {store.fps:g}", 1.0),
+        (duration, "seconds", window_s, f"window: {window_s:g} s", 1 / store.fps),
     )
-    for column, (values, name, mark, text) in enumerate(panels, 1):
+    for column, (values, name, mark, text, unit) in enumerate(panels, 1):
         low, high = min(values.min(), mark), max(values.max(), mark)
-        width = max((high - low) / 40, 1e-3)
-        counts, edges = np.histogram(values, np.arange(low, high + 1.5 * width, width))
+        width = unit * max(1, math.ceil((high - low) / (30 * unit)))
+        edges = low - width / 2 + width * np.arange(math.ceil((high - low) / width) + 2)
+        counts, _ = np.histogram(values, edges)
         figure.add_bar(
             x=edges[:-1] + width / 2,
             y=counts,

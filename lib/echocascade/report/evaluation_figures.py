@@ -1,6 +1,6 @@
 """Figures of notebooks 07 and 00: requested against measured LVEF, scores, pictures, cases."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -73,24 +73,33 @@ def _fitted_line(
 
 
 def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
-    """R2, slope, bias, r, MAE and RMSE of every draw, a row a task and judge, as texts."""
+    """Agreement of every draw, a row a task and judge; NaN where a score is undefined."""
     rows = []
     for task, name in TASK_NAMES.items():
         for judge, column in JUDGE_COLUMNS.items():
             wanted = table.loc[table["task"] == task, column]
-            found = _agreement(table, task, column)
             row = {"task": name, "judge": judge, "read": f"{wanted.notna().sum()} of {len(wanted)}"}
-            rows.append(row | {key: f"{value:.3g}" for key, value in found.items()})
+            rows.append(row | _agreement(table, task, column))
     return pd.DataFrame(rows)
+
+
+def score_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """`scoring.score_rows` with chance and ceiling as columns beside the score, a row a rule."""
+    keys = ["task", "answer", "rule"]
+    measured = rows[rows["kind"] == "measured"].drop(columns="kind")
+    for kind, name in (("null", "R2 by chance"), ("ceiling", "R2 at best")):
+        other = rows.loc[rows["kind"] == kind, [*keys, "R2"]].rename(columns={"R2": name})
+        measured = measured.merge(other, on=keys, how="left")
+    return measured
 
 
 def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
     """R2 of `scoring.score_rows` with intervals: answers and rules, null and ceiling beside."""
     figure = new_figure(f"R² of {TASK_NAMES[task]} clips", 1, height=440)
-    rows = rows[rows["task"] == task] if len(rows) else rows
+    rows = rows[rows["task"] == task]
     for colour, (kind, name) in zip(COLOURS, KINDS.items(), strict=False):
-        shown = rows[rows["kind"] == kind] if len(rows) else rows
-        if not len(shown):
+        shown = rows[rows["kind"] == kind]
+        if shown.empty:
             continue
         labels = [f"{a}<br>{r}" for a, r in zip(shown["answer"], shown["rule"], strict=True)]
         figure.add_scatter(
@@ -100,7 +109,7 @@ def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
     published = [row.R2 for row in TABLE_1 if row.task == task]
     figure.add_hrect(
         y0=min(published), y1=max(published), line_width=0, fillcolor=QUIET, opacity=0.15,
-        annotation_text="the paper's three cascades", annotation_position="top left",
+        exclude_empty_subplots=False, annotation_text="the paper's three cascades", annotation_position="bottom right",
     )  # fmt: skip
     figure.update_yaxes(title="R²")
     return figure
@@ -147,11 +156,11 @@ def case_clips(
     parts = [np.pad(v, ((0, 0),) * 3 + ((0, GAP), (0, 0))) for v in (still, generated, real)]
     clips = rearrange(np.stack(parts), "k n t h w c -> n t h (k w) c")[..., :-GAP, :]
     clips = repeat(clips, "n t h w c -> n t (h p) (w q) c", p=2, q=2)
-    labels = [case_label(row) for _, row in cases.iterrows()]
+    labels = [case_label(row) for row in cases.to_dict("records")]
     return clip_html([_even(clip) for clip in clips], fps, labels, width=326)
 
 
-def case_label(row: "pd.Series[object]") -> str:
+def case_label(row: Mapping[Hashable, object]) -> str:
     """What a case shows: which, what was asked, what the judges read."""
     asked, measured = f"{row['lvef_requested']:.0f} %", f"{row['lvef_measured']:.0f} %"
     return f"{row['case']}: asked {asked}, measured {measured}, real clip {row['lvef_true']:.0f} %"

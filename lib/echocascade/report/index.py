@@ -14,6 +14,9 @@ from echocascade.report.headlines import HEADLINES, Headline, present
 from echocascade.report.media import image_tag, video_tag
 from echocascade.report.progress import format_duration
 
+# below this many clips a report says on how little data it stands
+FEW_CLIPS = 1000
+
 
 def write_report(directory: Path, headlines: Sequence[Headline] = HEADLINES) -> Path:
     """Write ``report/`` of a run folder and return its ``index.html``.
@@ -27,7 +30,7 @@ def write_report(directory: Path, headlines: Sequence[Headline] = HEADLINES) -> 
     site = html.Site(
         run=directory.name,
         pages=pages,
-        banner=runs.PHANTOM_BANNER if runs.run_is_phantom(directory) else "",
+        banner=banner(directory),
         commit=str(provenance.get("commit") or ""),
     )
     report = directory / "report"
@@ -37,6 +40,19 @@ def write_report(directory: Path, headlines: Sequence[Headline] = HEADLINES) -> 
     _remove_stale_pages(report, pages)
     write_text(report / "index.html", render_index(directory, site, headlines))
     return report / "index.html"
+
+
+def banner(directory: Path) -> str:
+    """What a reader must know before any number: a phantom, or very few real clips."""
+    if runs.run_is_phantom(directory):
+        return runs.PHANTOM_BANNER
+    n_clips = _read(directory / "results.json").get("data.n_clips")
+    if isinstance(n_clips, int) and n_clips < FEW_CLIPS:
+        return (
+            f"These numbers stand on {n_clips} clips, where EchoNet-Dynamic has 10,030."
+            " They show that the steps run on real data, not how well the method does."
+        )
+    return ""
 
 
 def render_index(directory: Path, site: html.Site, headlines: Sequence[Headline]) -> str:
@@ -55,6 +71,7 @@ def render_index(directory: Path, site: html.Site, headlines: Sequence[Headline]
         version=__version__,
         style=html.asset("style.css"),
         banner=site.banner,
+        shows_patients=not runs.run_is_phantom(directory),
         trouble=_trouble(steps),
         summary=_summary(params, results),
         hero=_hero(directory / "samples" / "hero.npz"),

@@ -58,6 +58,8 @@ class Settings:
             # figures as plotly JSON only: the notebook stays light, the report draws them
             "PLOTLY_RENDERER": "plotly_mimetype",
             "TQDM_MININTERVAL": "30",
+            # libraries that import tqdm.auto would complain, with a path, that ipywidgets is absent
+            "PYTHONWARNINGS": "ignore:IProgress not found",
             "JUPYTER_PATH": str(private),
             "JUPYTER_RUNTIME_DIR": str(private / "runtime"),
             "JUPYTER_CONFIG_DIR": str(private / "config"),
@@ -119,7 +121,9 @@ def run_papermill(
     config.KernelManager.shutdown_wait_time = SHUTDOWN_S
     with environment(settings) as private:
         if sys.platform != "win32" and len(str(private)) <= LONGEST_SOCKET_FOLDER:
+            # sockets in a private folder: no port to clash, nothing that other users could reach
             config.KernelManager.transport = "ipc"
+            config.KernelManager.ip = str(private / "kernel")
         try:
             papermill.execute_notebook(
                 source,
@@ -149,26 +153,43 @@ def plain_text(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def unexecuted_cells(notebook: Path) -> list[int]:
-    """Numbers (from 1, code cells alone, as Jupyter counts them) of cells that were not executed.
-
-    Empty cells do not count: Jupyter does not execute them.
-    """
+def code_cells(notebook: Path) -> list[dict]:
+    """Code cells that have source: those that Jupyter executes and counts, from 1."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
-    return [number for number, cell in enumerate(code, 1) if cell["execution_count"] is None]
+    return [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+
+
+def unexecuted_cells(notebook: Path) -> list[int]:
+    """Numbers of the code cells that were not executed."""
+    cells = enumerate(code_cells(notebook), 1)
+    return [number for number, cell in cells if cell["execution_count"] is None]
 
 
 def running_cell(notebook: Path) -> int | str:
-    """The first cell without an execution count: where a kernel died."""
-    with contextlib.suppress(OSError, json.JSONDecodeError):
-        return next(iter(unexecuted_cells(notebook)), "?")
-    return "?"
+    """The last code cell that was started: where a kernel died."""
+    try:
+        cells = enumerate(code_cells(notebook), 1)
+    except (OSError, json.JSONDecodeError):
+        return "?"
+    started = [
+        number
+        for number, cell in cells
+        if cell["metadata"].get("papermill", {}).get("start_time") is not None
+    ]
+    return started[-1] if started else "?"
 
 
-def strip_machine_paths(notebook: Path) -> None:
-    """Cut the paths that papermill leaves in a notebook's metadata to file names."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
+def strip_machine_paths(notebook: Path, root: Path) -> None:
+    """Make an executed notebook silent about the machine.
+
+    papermill notes both files' paths, and a library's warning tells where it is installed: the
+    first are cut to names, paths inside the project and the environment become relative.
+    """
+    text = notebook.read_text(encoding="utf-8")
+    for folder in sorted({str(root), sys.prefix, str(Path.home())}, key=len, reverse=True):
+        if len(folder) > 1:
+            text = text.replace(f"{folder}/", "")
+    content = json.loads(text)
     record = content["metadata"].get("papermill", {})
     for key in ("input_path", "output_path"):
         if record.get(key):

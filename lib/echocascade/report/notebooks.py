@@ -119,7 +119,7 @@ def _execute_locked(execution: Execution, values: dict[str, object]) -> Path:
     seconds = time.time() - started
     status = read_json(execution.log("status.json"))
     write_json(execution.log("status.json"), {**status, "duration_s": round(seconds, 1)})
-    kernels.strip_machine_paths(execution.partial)
+    kernels.strip_machine_paths(execution.partial, settings.root)
     execution.partial.replace(execution.target)
     print(f"[{execution.title}] done in {format_duration(seconds)}", flush=True)
     return execution.target

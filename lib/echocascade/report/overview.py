@@ -7,14 +7,14 @@ import pandas as pd
 
 from echocascade.params import Params
 from echocascade.report.html import link_label, read_page
-from echocascade.report.paper import readable
+from echocascade.report.paper import ReadableTable, readable
 
 FEW_CLIPS = 30  # below it an R2 says little: its interval spans a good part of the scale
 TRUSTED_JUDGE = 0.8  # R2; the paper's judge has 0.81 (Reynaud23 Sec. 3)
 
 
-def basis_table(results: Mapping[str, object], params: Params) -> pd.DataFrame:
-    """On how much every number of the run stands, as texts: what, how much, and its role."""
+def basis_table(results: Mapping[str, object], params: Params) -> ReadableTable:
+    """On how much every number of the run stands, as a table: what, how much, its role."""
     e, guidance = params.evaluation, params.cascade.guidance
     data = "phantom (drawn hearts)" if params.is_phantom else Path(params.data.root).name
     chosen = results.get("sampling.guidance.n_clips")

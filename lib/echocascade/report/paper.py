@@ -3,6 +3,7 @@
 Numbers of different data stand side by side here, so every row says what it stands on.
 """
 
+import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -93,7 +94,7 @@ def run_rows(results: Mapping[str, object], params: Params) -> list[dict[str, ob
 def beside_paper(
     results: Mapping[str, object], params: Params, table: tuple[PaperRow, ...] = TABLE_1
 ) -> pd.DataFrame:
-    """The paper's rows, then this run's, task by task, rounded for reading."""
+    """The paper's rows, then this run's, task by task."""
     ours = run_rows(results, params)
     rows = []
     for task in ("generation", "reconstruction"):
@@ -102,17 +103,48 @@ def beside_paper(
     frame = pd.DataFrame(rows)
     numbers = frame.columns.difference(["model", "task", "basis"])
     frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
-    frame = frame.round({"seconds": 2, "R2": 2, "MAE": 2, "RMSE": 2, "SSIM": 2, "LPIPS": 2})
+    frame = frame.round({"R2": 2, "SSIM": 2, "LPIPS": 2})
     frame = frame.rename(columns={"basis": "stands on", "seconds": "s per video"})
     return frame.dropna(axis="columns", how="all")
 
 
-def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table for reading: numbers as short texts, an en dash where there is none."""
-    return frame.map(_text)
+class ReadableTable:
+    """A table for reading, shown by Jupyter and by the report: whole texts, no row numbers."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def _repr_html_(self) -> str:
+        is_number = [pd.api.types.is_numeric_dtype(kind) for kind in self.frame.dtypes]
+        rows = [list(self.frame.columns), *self.frame.to_numpy(dtype=object).tolist()]
+        tags = ["th"] + ["td"] * len(self.frame)
+        lines = [
+            "".join(
+                f'<{tag} style="text-align:{"right" if right else "left"}">{_text(value)}</{tag}>'
+                for value, right in zip(row, is_number, strict=True)
+            )
+            for tag, row in zip(tags, rows, strict=True)
+        ]
+        head, *body = [f"<tr>{line}</tr>" for line in lines]
+        body_html = "".join(body)
+        return f'<table class="dataframe"><thead>{head}</thead><tbody>{body_html}</tbody></table>'
+
+    def __repr__(self) -> str:
+        return self.frame.to_string(index=False)
 
 
-def _text(value: object) -> object:
+def readable(frame: pd.DataFrame) -> ReadableTable:
+    """The table with its numbers to three digits and an en dash where there is none."""
+    return ReadableTable(frame)
+
+
+def _text(value: object) -> str:
+    """A cell as escaped HTML text."""
+    if value is None or value != value:  # NaN
+        return "–"
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.4g}".replace("-", "−")
-    return "–" if value is None else value
+        precise = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return precise.replace("-", "−")
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return html.escape(str(value))

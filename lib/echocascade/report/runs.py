@@ -5,6 +5,7 @@ notebook's numbers in one flat object), ``results/``, ``notebooks/``, ``report/`
 ``checkpoints/``, ``samples/``, ``tables/`` and ``logs/``.
 """
 
+import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class NotebookRun:
         """A callback (done, total, note) that shows the progress of work called `label`."""
         return progress_callback(label)
 
-    def record(self, results: Mapping[str, object]) -> dict[str, object]:
+    def record(self, results: Mapping[str, object]) -> "Recorded":
         """Leave this notebook's numbers for the report, the tests and the notebooks after it.
 
         Keys get the notebook's subject in front ("counterfactual.generation..."; a stage's
@@ -109,11 +110,27 @@ class NotebookRun:
             **provenance.git_state(self.root),
         }
         write_json(self.path("logs", f"{self.name}.status.json"), status)
-        return flat
+        return Recorded(flat)
 
     def banner(self) -> str:
         """A Markdown warning to show at the top where the data is a phantom, else empty."""
         return f"> **{PHANTOM_BANNER}**" if self.is_phantom else ""
+
+
+class Recorded(dict[str, object]):
+    """The flat results of a notebook; a page shows them as a table that opens."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(key)}</td><td>{html.escape(_shown(value))}</td></tr>"
+            for key, value in self.items()
+        )
+        count = f"{len(self)} number{'s' if len(self) != 1 else ''} recorded"
+        return f"<details><summary>{count}</summary><table>{rows}</table></details>"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def start_notebook(

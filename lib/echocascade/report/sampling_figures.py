@@ -117,7 +117,7 @@ def slider_figure(hearts: Hearts) -> go.Figure:
 def _slider(hearts: Hearts, active: int) -> dict[str, object]:
     n = len(hearts.videos)
     steps = [
-        {"label": f"{asked:.0f} %", "method": "restyle", "args": [{"visible": _visible(n, i)}]}
+        {"label": f"{asked:g} %", "method": "restyle", "args": [{"visible": _visible(n, i)}]}
         for i, asked in enumerate(hearts.lvef_percent)
     ]
     return {
@@ -138,10 +138,9 @@ def _show_only(figure: go.Figure, n: int, chosen: int) -> None:
 
 def area_curve(hearts: Hearts, index: int) -> np.ndarray:
     """Cavity area over time in percent of the frame (T,); NaN where the stick cannot read."""
-    n_frames, height, width = hearts.videos.shape[1:4]
+    height, width = hearts.videos.shape[2:4]
     area = np.asarray(hearts.stick[index].area, dtype=float)
-    whole = area if area.shape == (n_frames,) else np.full(n_frames, np.nan)
-    return 100 * whole / (height * width)
+    return 100 * area / (height * width)
 
 
 def extreme_frames(video: np.ndarray, curve: np.ndarray) -> list[np.ndarray]:

@@ -120,7 +120,7 @@ def liveliest_row(video: Tensor) -> int:
     """The row of (C, T, H, W) whose intensities change most over time, in the middle half."""
     height = video.shape[2]
     change = reduce(video.float().var(dim=1), "c h w -> h", "mean")
-    smooth = torch.nn.functional.avg_pool1d(change[None], 5, 1, 2, count_include_pad=False)[0]
+    smooth = torch.nn.functional.avg_pool1d(change[None], 3, 1, 1, count_include_pad=False)[0]
     inner = smooth[height // 4 : height - height // 4]
     return height // 4 + int(inner.argmax())
 

@@ -94,9 +94,9 @@ def for_regressor(video: Tensor, fps: int, config: RegressorConfig) -> Tensor:
     return judged_view(video, fps * factor, config)
 
 
-def read_stick(videos: np.ndarray) -> NDArray[np.float64]:
+def read_stick(videos: np.ndarray, duration_s: float) -> NDArray[np.float64]:
     """The segmentation stick's LVEF in percent of uint8 videos (N, T, H, W, C); NaN: unreadable."""
-    return np.array([segment_lvef(v).lvef_percent for v in videos], dtype=float)
+    return np.array([segment_lvef(v, duration_s).lvef_percent for v in videos], dtype=float)
 
 
 def task_clips(trained: Trained, split: str, n_clips: int, draws: int) -> EvaluationClips:
@@ -165,8 +165,9 @@ def judge_task(
                      for name in clips.file_name[rows]]  # fmt: skip
             videos = trained.generate(clips.frames[rows, draw], requested[rows], seeds, scale)
             measured = _measure(trained, clips.video[rows], videos)
-            asked = {"task": task, "draw": draw, "lvef_requested": requested[rows]}
-            table = reference.iloc[rows].assign(**asked, **measured)
+            table = reference.iloc[rows].assign(
+                task=task, draw=draw, lvef_requested=requested[rows], **measured
+            )
             _save_chunk(path, table, videos)
         chunk = path.with_suffix(".npz").relative_to(directory).as_posix()
         table = _read_table(path)
@@ -193,7 +194,7 @@ def _reference(trained: Trained, clips: EvaluationClips, path: Path) -> pd.DataF
                 "FileName": clips.file_name,
                 "lvef_true": clips.lvef_percent.astype(float),
                 "lvef_reference": trained.read_lvef(clips.video),
-                "lvef_stick_reference": read_stick(clips.video),
+                "lvef_stick_reference": read_stick(clips.video, trained.last.duration_s),
             }
         )
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,9 +209,9 @@ def _measure(
     last, linear = videos[-1], linear_baseline(trained.params, videos[0])
     return {
         "lvef_measured": trained.read_lvef(last),
-        "lvef_stick": read_stick(last),
+        "lvef_stick": read_stick(last, trained.last.duration_s),
         "lvef_linear": trained.read_lvef(linear),
-        "SSIM": ssim(to_model(last), to_model(real)),
+        "SSIM": np.asarray(ssim(to_model(last), to_model(real)), dtype=float),
         **picture_columns(last, linear, real),
     }
 

@@ -70,7 +70,7 @@ def same_patient(
     videos = trained.generate(frames, lvef_percent, seeds, scale)[-1]
     return Hearts(
         frames[0], np.asarray(lvef_percent, float), videos, trained.read_lvef(videos),
-        [segment_lvef(video) for video in videos], trained.last.fps,
+        [segment_lvef(video, trained.last.duration_s) for video in videos], trained.last.fps,
     )  # fmt: skip
 
 

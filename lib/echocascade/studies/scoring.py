@@ -23,6 +23,8 @@ ANSWERS = {
     "stick": "segmentation",
     "linear": "regressor, base enlarged linearly",
 }
+ROW_KEYS = ("task", "answer", "kind", "rule")
+OTHER_SCORES = ("MAE", "RMSE", "r", "slope", "bias", "SSIM")
 CASES = {"best": 0.0, "median": 0.5, "worst": 1.0}  # place in the order of errors
 NOT_COMPUTED = {
     "LPIPS": "not computed: needs vgg16-397923af.pth,"
@@ -87,11 +89,10 @@ def score_rows(scores: dict[str, dict[str, dict[str, object]]]) -> pd.DataFrame:
                     if not isinstance(values, dict):
                         continue
                     low, high = values.get("R2_interval") or (None, None)
-                    row = {"task": task, "answer": answer, "kind": kind or "measured", "rule": rule}
-                    row |= {"R2": values.get("R2"), "R2 low": low, "R2 high": high}
-                    row |= {k: values.get(k) for k in ("MAE", "RMSE", "r", "slope", "bias", "SSIM")}
-                    rows.append(row)
-    return pd.DataFrame(rows)
+                    place = {"task": task, "answer": answer, "kind": kind or "measured"}
+                    r2 = {"rule": rule, "R2": values.get("R2"), "R2 low": low, "R2 high": high}
+                    rows.append(place | r2 | {name: values.get(name) for name in OTHER_SCORES})
+    return pd.DataFrame(rows, columns=[*ROW_KEYS, "R2", "R2 low", "R2 high", *OTHER_SCORES])
 
 
 def pick_cases(table: pd.DataFrame, task: str) -> pd.DataFrame:

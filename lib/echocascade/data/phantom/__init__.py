@@ -1,4 +1,4 @@
-"""A beating-ventricle phantom with known LVEF, volumes and tracings, laid out as EchoNet-Dynamic."""
+"""A beating-ventricle phantom with known LVEF and tracings, laid out as EchoNet-Dynamic."""
 
 from echocascade.data.phantom.clip import ClipFacts, PhantomClip, render_clip
 from echocascade.data.phantom.dataset import PHANTOM_VERSION, make_phantom

@@ -8,6 +8,7 @@ from echocascade.data.phantom.geometry import Ventricle
 from echocascade.data.phantom.motion import RightHeart
 
 Float32 = NDArray[np.float32]
+FloatLike = NDArray[np.floating]
 
 # One texel in pixels, and the painted range of material coordinates in pixels.
 TEXEL = 0.8
@@ -30,9 +31,9 @@ def material_grid() -> tuple[Float32, Float32]:
     return u, v
 
 
-def cover(distance: Float32, softness: Float32 | float = 0.7) -> Float32:
+def cover(distance: FloatLike, softness: FloatLike | float = 0.7) -> Float32:
     """Coverage 0..1 of a layer from the signed distance (px) to its edge, negative inside."""
-    return np.clip(0.5 - distance / (2 * softness), 0.0, 1.0)
+    return np.clip(0.5 - distance / (2 * softness), 0.0, 1.0).astype(np.float32)
 
 
 class Canvas:
@@ -100,4 +101,4 @@ class Canvas:
     def ellipse(self, u: float, v: float, half_u: float, half_v: float) -> Float32:
         """Signed distance (px, approximate) to an ellipse."""
         radial = np.sqrt(((self.u - u) / half_u) ** 2 + ((self.v - v) / half_v) ** 2)
-        return (radial - 1.0) * np.float32(min(half_u, half_v))
+        return ((radial - 1.0) * min(half_u, half_v)).astype(np.float32)

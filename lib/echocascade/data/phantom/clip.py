@@ -87,10 +87,15 @@ def _draw_pose(
 ) -> Pose:
     """Place the heart in the sector, let it breathe, sway with the beat and drift a little."""
     tilt = rng.normal(0.04, 0.14)
-    depth = rng.uniform(5.0, 11.0) + 0.25 * max(0.0, 52.0 - ventricle.length)
+    depth = rng.uniform(6.5, 12.5) + 0.25 * max(0.0, 52.0 - ventricle.length)
+    depth += 0.3 * max(0.0, ventricle.radius - 13.0)
     aside = rng.normal(2.5, 2.5)
     middle_aside = aside + 0.5 * ventricle.length * np.sin(tilt)
     aside -= 0.6 * max(0.0, middle_aside - 12.0) + 0.6 * min(0.0, middle_aside + 2.0)
+    # A sonographer keeps the lateral wall in the sector: most of what sticks out is moved in.
+    upper = 0.3 * ventricle.length
+    room = (depth + upper) * np.tan(scanner.half_angle)
+    aside -= 0.8 * max(0.0, aside + upper * np.sin(tilt) + 0.95 * ventricle.radius - room)
     breath = np.sin(2 * np.pi * (t * rng.uniform(0.15, 0.35) + rng.random()))
     sway = c * rng.uniform(0.0, 1.3)
     return Pose(

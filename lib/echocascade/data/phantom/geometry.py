@@ -99,7 +99,7 @@ class Pose:
 
 
 def draw_ventricle(rng: np.random.Generator, lvef_percent: float) -> Ventricle:
-    """A ventricle for one patient: dilated and rounder when LVEF is low, sometimes foreshortened."""
+    """A ventricle: dilated and rounder when LVEF is low, sometimes foreshortened."""
     weak = np.clip((50.0 - lvef_percent) / 40.0, 0.0, 1.0)
     foreshortened = rng.random() < 0.12
     length = np.clip(rng.normal(52.0 + 3.0 * weak, 4.5), 42.0, 62.0) * (

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from echocascade.data.phantom.canvas import smooth_field
 
 Float32 = NDArray[np.float32]
+FloatLike = NDArray[np.floating]
 
 SIZE = 112
 N_DEPTHS, N_BEAMS = 144, 120
@@ -52,7 +53,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         first_depth=float(rng.uniform(1.0, 4.0)),
         last_depth=float(rng.uniform(101.0, 106.0)),
         dynamic_range=float(rng.uniform(46.0, 60.0)),
-        gain=float(rng.normal(1.8, 1.8)),
+        gain=float(rng.normal(0.6, 1.6)),
         gamma=float(rng.uniform(1.5, 2.5)),
         noise=float(rng.uniform(-66.0, -48.0)),
         lateral_sigma=float(rng.uniform(0.9, 1.6)),
@@ -74,7 +75,7 @@ def polar_points(scanner: Scanner) -> tuple[Float32, tuple[int, int]]:
     return np.stack([x.ravel(), y.ravel()]).astype(np.float32), (rows, columns)
 
 
-def to_polar(scanner: Scanner, x: Float32, y: Float32) -> tuple[Float32, Float32]:
+def to_polar(scanner: Scanner, x: FloatLike, y: FloatLike) -> tuple[FloatLike, FloatLike]:
     """Beam and depth indices (fractional) of image points, any shape."""
     dx, dy = x - scanner.apex_x, y - scanner.apex_y
     beam = (np.arctan2(dx, dy) / scanner.half_angle + 1.0) * 0.5 * N_BEAMS - 0.5
@@ -90,7 +91,8 @@ def scan_maps(scanner: Scanner) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
     outside = (beam < -0.5) | (beam > N_BEAMS - 0.5) | (depth < -0.5) | (depth > N_DEPTHS - 0.5)
     beam = np.where(outside, -9.0, np.clip(beam, 0, N_BEAMS - 1)).astype(np.float32)
     depth = np.where(outside, -9.0, np.clip(depth, 0, N_DEPTHS - 1)).astype(np.float32)
-    return cv2.convertMaps(beam, depth, cv2.CV_16SC2)
+    whole, fraction = cv2.convertMaps(beam, depth, cv2.CV_16SC2)
+    return np.asarray(whole, np.int16), np.asarray(fraction, np.uint16)
 
 
 def gain_field(scanner: Scanner, heart_angle: float, rng: np.random.Generator) -> Float32:

@@ -55,7 +55,7 @@ def fine_map(coarse: Float32) -> Float32:
     full = cv2.resize(
         coarse, (coarse.shape[1] * COARSE, coarse.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR
     )
-    return full[COARSE:-COARSE, COARSE:-COARSE]
+    return np.asarray(full, np.float32)[COARSE:-COARSE, COARSE:-COARSE]
 
 
 def leaflet_points(scene: Scene) -> NDArray[np.int32]:

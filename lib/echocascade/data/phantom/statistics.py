@@ -18,7 +18,7 @@ Uint8 = NDArray[np.uint8]
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 BLACK_BELOW = 8
 MAX_LAG = 6
-# Tip of the wedge (x, y), its half angle, and the near and far bands of radii, in a 112 x 112 frame.
+# Tip of the wedge (x, y), its half angle, and the radii of the bands, in a 112 x 112 frame.
 _TIP, _HALF_ANGLE = (56.0, 8.0), np.radians(38.0)
 _WHOLE, _NEAR, _FAR = (6.0, 98.0), (18.0, 45.0), (62.0, 95.0)
 _HIGH_PASS_SIGMA = 3.0
@@ -89,7 +89,7 @@ def speckle(frames: Uint8, band: str) -> Speckle:
     return Speckle(lateral, axial, _width(lateral), _width(axial), contrast)
 
 
-def _autocorrelation(rest: FloatArray, echo: NDArray[np.bool_], axis: int) -> FloatArray:
+def _autocorrelation(rest: NDArray[np.float32], echo: NDArray[np.bool_], axis: int) -> FloatArray:
     """Normalised autocorrelation (MAX_LAG + 1,) along an axis over pairs that both show echo."""
     values = np.where(echo, rest, 0.0)
     out = np.full(MAX_LAG + 1, np.nan)

@@ -14,6 +14,7 @@
     const names = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k))]);
     for (const name of names) {
       axes[name] = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), ...layout[name] };
+      if (axes[name].minor) axes[name].minor = { gridcolor: css("--line"), ...axes[name].minor };
     }
     const hover = { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } };
     return { ...layout, ...colours, ...axes, hoverlabel: { ...hover, ...layout.hoverlabel }, autosize: true, width: undefined };
