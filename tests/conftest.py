@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,19 @@ def tiny_store(tiny_params, tmp_path_factory):
     from echocascade.data.prepare import prepare_data
 
     return prepare_data(tiny_params, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; the tests that need it say so when they are skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
+    quiet = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    arguments = [f"--{flag}" for flag in [*quiet.split(), "disable-component-update"]]
+    arguments += ["--disable-sync", "--autoplay-policy=no-user-gesture-required"]
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield chromium
+        chromium.close()

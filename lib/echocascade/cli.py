@@ -60,6 +60,20 @@ def report(
 
 
 @app.command()
+def record(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
+) -> None:
+    """Keep a finished run's numbers and picture in outputs/recorded, and in README's table."""
+    from echocascade.commands.runs import find_run
+    from echocascade.report.record import record_run
+    from echocascade.report.runs import RunError, project_root
+
+    with user_errors(RunError):
+        kept = record_run(find_run(run_name), project_root())
+    typer.echo(f"recorded in outputs/recorded/{kept.name}; README's table is written anew")
+
+
+@app.command()
 def train(
     params_file: ParamsFile,
     stage: Annotated[str, typer.Option(help="Name of the stage")],

@@ -46,7 +46,8 @@ class SampleNoise:
     def __call__(self, like: torch.Tensor) -> torch.Tensor:
         if like.shape[0] != len(self._generators):
             raise ValueError(
-                f"this noise is for {len(self._generators)} samples, found a batch of {like.shape[0]}"
+                f"this noise is for {len(self._generators)} samples, "
+                f"found a batch of {like.shape[0]}"
             )
         rows = [torch.randn(like.shape[1:], generator=g) for g in self._generators]
         return torch.stack(rows).to(like.device, like.dtype)

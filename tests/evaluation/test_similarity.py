@@ -25,7 +25,9 @@ def test_it_is_the_mean_over_frames_of_the_measure_on_0_to_1(clips):
     for i in range(2):
         per_frame = [
             structural_similarity_index_measure(
-                (generated[i : i + 1, :, t] + 1) / 2, (real[i : i + 1, :, t] + 1) / 2, data_range=1.0
+                (generated[i : i + 1, :, t] + 1) / 2,
+                (real[i : i + 1, :, t] + 1) / 2,
+                data_range=1.0,
             )
             for t in range(3)
         ]

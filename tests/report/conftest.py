@@ -1,6 +1,5 @@
 """A project of its own in a temporary folder, with notebooks that take seconds."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,19 +66,3 @@ def write_notebook(project) -> Notebook:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium; the tests that need it say so when they are skipped."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    quiet = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    arguments = [f"--{flag}" for flag in [*quiet.split(), "disable-component-update"]]
-    arguments += ["--disable-sync", "--autoplay-policy=no-user-gesture-required"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield chromium
-        chromium.close()

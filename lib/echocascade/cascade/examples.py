@@ -79,7 +79,7 @@ class StageExamples:
     def _lowres(
         self, video: Tensor, sigma_aug: np.ndarray, noise: SampleNoise
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The low-resolution input, enlarged and with noise of level sigma_aug (B,); Ho22 Sec. 4."""
+        """The low-resolution input, noisy by sigma_aug (B,), then enlarged; Ho22 Sec. 4."""
         if self.stage.before is None:
             return None, None
         level = torch.as_tensor(sigma_aug, dtype=torch.float32)

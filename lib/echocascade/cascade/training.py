@@ -5,6 +5,8 @@ checkpoint holds all state: a run that is interrupted and resumed ends with the 
 Also a program: `accelerate launch -m echocascade.cascade.training PARAMS --stage NAME`.
 """
 
+import hashlib
+import json
 import math
 import signal
 import time
@@ -96,7 +98,7 @@ class StageTrainer:
     """The state of one training: weights, average, optimiser, step, history."""
 
     def __init__(self, params: Params, index: int, store: ClipStore, directory: Path) -> None:
-        self.params, self.directory = params, directory
+        self.params, self.store, self.directory = params, store, directory
         stage = Stage.of(params, index)
         self.stage_params, self.before = stage.params, stage.before
         self.training = stage.params.training
@@ -140,14 +142,16 @@ class StageTrainer:
         self.loss = EDMLoss(self.training.P_mean, self.training.P_std, statistics.sigma_data)
 
     def digest(self) -> str:
-        """What the weights depend on: not how they are saved or sampled, nor a limit in time."""
+        """What the weights depend on, the decoded clips among it: not how they are saved or
+        sampled, nor a limit in time."""
         name = self.stage_params.name
         paths = [f"cascade.stages.{name}.{key}" for key in ("size", "n_frames", "fps", "target")]
         paths += [f"cascade.stages.{name}.{key}" for key in ("sigma_data", "network")]
         paths += [f"cascade.stages.{name}.training.{key}" for key in sorted(_SHAPES_WEIGHTS)]
         if self.before is not None:
             paths += [f"cascade.stages.{self.before.name}.{k}" for k in ("size", "n_frames", "fps")]
-        return self.params.digest("seed", "data", *paths)
+        data = hashlib.sha256(json.dumps(self.store.manifest["sha256"], sort_keys=True).encode())
+        return f"{self.params.digest('seed', 'data', *paths)}-{data.hexdigest()[:8]}"
 
     @property
     def progress(self) -> float:

@@ -12,10 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import typer
 from filelock import FileLock, Timeout
@@ -25,7 +24,7 @@ from echocascade.report import provenance
 from echocascade.report.files import read_json, write_json, write_text
 from echocascade.report.headlines import summary_line
 from echocascade.report.index import write_report
-from echocascade.report.kernels import PARENT
+from echocascade.report.kernels import PARENT, interruptible
 from echocascade.report.notebooks import format_failure
 from echocascade.report.progress import format_duration
 from echocascade.report.runs import (
@@ -176,7 +175,7 @@ def run_snakemake(run: Run) -> int:
     }
     log_file = run.directory / "logs" / "snakemake.log"
     log_file.parent.mkdir(exist_ok=True)
-    with log_file.open("w", encoding="utf-8") as log, terminating():
+    with log_file.open("w", encoding="utf-8") as log, interruptible():
         child = subprocess.Popen(
             snakemake_command(run), stderr=log, env=environment, process_group=0
         )
@@ -185,22 +184,6 @@ def run_snakemake(run: Run) -> int:
         except KeyboardInterrupt:
             _interrupt_group(child)
             return INTERRUPTED
-
-
-@contextlib.contextmanager
-def terminating() -> Iterator[None]:
-    """SIGTERM and SIGINT both arrive as KeyboardInterrupt, also where SIGINT was ignored."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(signum, interrupt) for signum in signals]
-    try:
-        yield
-    finally:
-        for signum, handler in zip(signals, before, strict=True):
-            signal.signal(signum, handler)
 
 
 def _interrupt_group(child: subprocess.Popen, patience_s: float = 45.0) -> None:

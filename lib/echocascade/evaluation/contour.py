@@ -153,7 +153,9 @@ def first_contraction(evidence: Float32, rays: Rays) -> Array:
 def _evidence_on(evidence: Float32, offset: Array) -> Float32:
     """Evidence (T, N_RAYS) at offsets (N_RAYS,) or (T, N_RAYS), nearest sample."""
     i = np.clip(np.rint((offset - OFFSETS[0]) / STEP), 0, len(OFFSETS) - 1).astype(int)
-    return np.take_along_axis(evidence, np.broadcast_to(i, evidence.shape[:2])[..., None], -1)[..., 0]
+    return np.take_along_axis(evidence, np.broadcast_to(i, evidence.shape[:2])[..., None], -1)[
+        ..., 0
+    ]
 
 
 def fit_contour(

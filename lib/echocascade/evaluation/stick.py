@@ -1,8 +1,16 @@
 """The segmentation stick: LVEF of a clip from the cavity's border, without any network.
 
-An independent judge of a generator's LVEF control: nothing here is trained. The cavity is dark,
-its walls are bright, it lies upright in an apical four-chamber view; the rest is the contour
-model of `cavity` and `contour` and the method of disks (Ouyang20).
+An independent judge of a generator's LVEF control: no weights, nothing fitted to LVEF. The cavity
+is dark, its walls are bright, it lies upright in an apical four-chamber view; the rest is the
+contour model of `cavity` and `contour` and the method of disks (Ouyang20). Window lengths and
+weights were chosen by hand on phantoms of seed 9001.
+
+Error on 300 held-out phantoms (version 5, seed 9002, LVEF uniform in 10..90, 56 pixels, 32 frames
+at 16 frames/s), in points: MAE 4.4 (95 % interval 3.9 to 5.0), RMSE 6.7, r 0.964, slope of read on
+true 0.85, mean error 0.3: the range is read too narrow, +4 below 30 %, -5 above 70 %. 28 pixels and
+16 frames: MAE 4.8; noise of 0.06 of full scale: 4.8; blur of 1.2 px: 5.3. On clean ellipses the
+error is below 1.5, so the reading is not rescaled: a line through the phantoms would reach MAE 4.0
+and be 9 points off on a clean ellipse of 15 %. Clips of pure noise are read, not refused.
 """
 
 from dataclasses import dataclass
@@ -29,11 +37,6 @@ _DISTANCE_WEIGHT = 0.15
 # Below this mean evidence (nats) there is no border: a black or even clip, or noise alone.
 _LEAST_SCORE = 0.1
 _LOW, _HIGH = 0.03, 0.97
-# From the ratio of segmented volumes to LVEF: the line through 160 phantoms of seed 9001 (phantom
-# version 5, LVEF uniform in 10..90, 56 pixels, 32 frames at 16 frames/s) that makes the slope of
-# read on true LVEF 1 and the mean error 0. Least squares of true on read would have a smaller
-# error (MAE 4.1 against 4.3 there) and a slope of 0.94, which would understate a generator's.
-_SLOPE, _INTERCEPT = 1.1711, -10.406
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,13 @@ def segment_lvef(frames: NDArray[np.uint8], duration_s: float = 2.0) -> StickRea
     contours = _contours(fit)
     scale = frames.shape[1] / SIZE
     return StickReading(
-        lvef_percent=calibrated(100.0 * (1.0 - smallest / largest)),
+        lvef_percent=float(np.clip(100.0 * (1.0 - smallest / largest), 0.0, 100.0)),
         volume=volume / largest,
         area=_areas(contours) * scale**2,
         contours=(contours + 0.5) * scale - 0.5,
         edv_frame=int(volume.argmax()),
         esv_frame=int(volume.argmin()),
     )
-
-
-def calibrated(raw_percent: float) -> float:
-    """LVEF from the ratio of segmented volumes, both in percent, within 0..100."""
-    return float(np.clip(_INTERCEPT + _SLOPE * raw_percent, 0.0, 100.0))
 
 
 def _prepare(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -109,7 +109,8 @@ def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
     published = [row.R2 for row in TABLE_1 if row.task == task]
     figure.add_hrect(
         y0=min(published), y1=max(published), line_width=0, fillcolor=QUIET, opacity=0.15,
-        exclude_empty_subplots=False, annotation_text="the paper's three cascades", annotation_position="bottom right",
+        exclude_empty_subplots=False, annotation_text="the paper's three cascades",
+        annotation_position="bottom right",
     )  # fmt: skip
     figure.update_yaxes(title="R²")
     return figure

@@ -7,6 +7,7 @@ the library works where they are not installed.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from echocascade.report.progress import PROGRESS_FILE
 from echocascade.report.runs import OUTPUTS, ROOT
@@ -144,6 +146,10 @@ def run_papermill(
                 f"the kernel died in cell [{running_cell(target)}];"
                 " the system ends a process like that when memory runs out"
             ) from error
+        except KeyboardInterrupt:
+            # the task that waited for the cell is given up, and would complain about it at exit
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            raise
         except CellExecutionError as error:
             raise KernelFailure(f"{error.ename}: {error.evalue}", error.traceback) from error
 
@@ -195,6 +201,25 @@ def strip_machine_paths(notebook: Path, root: Path) -> None:
         if record.get(key):
             record[key] = Path(record[key]).name.replace(".partial", "")
     notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGINT both arrive as KeyboardInterrupt inside the block.
+
+    Also where SIGINT is ignored, as it is in what a script's shell starts in the background.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(signum, interrupt) for signum in signals]
+    try:
+        yield
+    finally:
+        for signum, handler in zip(signals, before, strict=True):
+            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager

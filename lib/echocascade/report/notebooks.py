@@ -10,13 +10,11 @@ import argparse
 import contextlib
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from filelock import FileLock, Timeout
 
@@ -158,10 +156,6 @@ def format_failure(failure: Mapping[str, object], directory: Path) -> str:
     return "\n".join([*lines, f"  what it did until then: {shown}"])
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: list[str] | None = None) -> int:
     """``python -m echocascade.report.notebooks NOTEBOOK --run DIR [--stage NAME]``.
 
@@ -174,12 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", help="the cascade stage, for the training notebooks")
     parser.add_argument("--threads", type=int, help="processor threads for the kernel")
     options = parser.parse_args(arguments)
-    # a shell that starts jobs in the background makes them ignore SIGINT: take it back
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
     notebook, run = options.notebook.resolve(), options.run.resolve()
     execution = Execution(notebook, run, options.stage, options.threads)
-    with kernels.ending_with_parent():
+    with kernels.interruptible(), kernels.ending_with_parent():
         try:
             execute(execution)
         except NotebookError as error:
