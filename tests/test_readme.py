@@ -26,5 +26,5 @@ def test_every_file_and_notebook_that_is_named_exists(root):
 
 def test_every_make_target_that_is_named_exists(root):
     makefile = (root / "Makefile").read_text()
-    targets = set(re.findall(r"make ([a-z]+)", (root / "README.md").read_text()))
+    targets = set(re.findall(r"(?m)(?:^|`)make ([a-z]+)", (root / "README.md").read_text()))
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []

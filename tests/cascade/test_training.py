@@ -1,6 +1,8 @@
 """Training: what a step sees, and that a run survives being cut."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -9,7 +11,13 @@ from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
 from echocascade.cascade.examples import StageExamples
 from echocascade.cascade.stage import Stage
 from echocascade.cascade.synthesis import load_stage
-from echocascade.cascade.training import StageTrainer, ema_decay, learning_rate, train_stage
+from echocascade.cascade.training import (
+    Interrupted,
+    StageTrainer,
+    ema_decay,
+    learning_rate,
+    train_stage,
+)
 from echocascade.params import Params
 
 
@@ -86,6 +94,20 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(
     for kind in ("model", "ema"):
         a, b = straight.weights(kind), joined.weights(kind)
         assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_stops_and_the_same_call_goes_on(
+    tiny_params, tiny_store, tmp_path, number
+):
+    def interrupt(done: int, total: int, note: str) -> None:
+        if done == 2:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted, match="step 2, saved"):
+        train_stage(tiny_params, 0, tiny_store, tmp_path, interrupt)
+    assert latest_checkpoint(tmp_path)[0].step == 2
+    assert train_stage(tiny_params, 0, tiny_store, tmp_path).step == 6
 
 
 def test_a_finished_stage_is_not_trained_again(tiny_params, tiny_store, trained):

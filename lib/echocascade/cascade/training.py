@@ -72,14 +72,14 @@ def ema_decay(step: int, gamma: float) -> float:
 
 
 class _StopSignal:
-    """Turns SIGTERM and SIGUSR1 (a scheduler's warning) into a flag while training."""
+    """Turns SIGINT, SIGTERM and SIGUSR1 (a scheduler's warning) into a flag while training."""
 
     def __init__(self) -> None:
         self.received = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_StopSignal":
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             try:
                 self._before[number] = signal.signal(number, self._note)
             except ValueError:  # not in the main thread: the caller handles signals

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 N_RAYS = 48
-ANGLES = np.arange(N_RAYS) * (2 * np.pi / N_RAYS)
-CONTRACTIONS = np.linspace(-0.1, 0.75, 86)
+ANGLES: Array = np.linspace(0.0, 2 * np.pi, N_RAYS, endpoint=False, dtype=np.float64)
+CONTRACTIONS: Array = np.linspace(-0.1, 0.75, 86)
 _REST = 10  # CONTRACTIONS[_REST] is 0
 _WIDEST, _APEX_POWER, _BASE_RATIO = 0.58, 2.5, 0.77
 _HARMONICS = 5
@@ -69,7 +69,7 @@ def generic_radii(angles: Array, c: float) -> Array:
 class _Unit:
     """The generic cavity at rest in unit coordinates, all (N_RAYS,).
 
-    radius; u, v: where the rays meet it; normal_u, normal_v: its outward normal, over the cosine
+    u, v: where the rays meet it; normal_u, normal_v: its outward normal, over the cosine
     between normal and ray; x: height from 0 (apex) to 1; family (86, N_RAYS): radii at
     CONTRACTIONS; fourier (N_RAYS, 1 + 2 _HARMONICS).
     """

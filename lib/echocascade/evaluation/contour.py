@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from echocascade.evaluation import cavity
@@ -22,7 +23,7 @@ Float32 = NDArray[np.float32]
 STEP = 0.5  # px of a 56-pixel frame between samples of a ray
 OFFSETS = np.arange(-9.0, 6.01, STEP)
 _DARK, _BRIGHT = 4, 3  # samples averaged inside and outside a border: 2 and 1.5 px
-_CONTRAST = 14.0  # grey levels of 255: scatter of speckle averaged over such a window
+_CONTRAST = 14.0  # grey levels of 255: the step that counts half a nat
 _CAP = 3.0  # evidence in nats beyond which a border is not more certain
 _CONTRACTION_MEAN, _CONTRACTION_SD = 0.15, 0.6
 # Second difference of the contraction curve at 16 frames/s: contraction 0.4 in 0.25 s.
@@ -74,10 +75,10 @@ def border_evidence(frames: Float32, pose: Array, rays: Rays) -> Float32:
     radius = np.maximum(rays.rest[:, None] + offsets, 0.0)
     x = (pose[0] + radius * rays.x[:, None]).astype(np.float32)
     y = (pose[1] + radius * rays.y[:, None]).astype(np.float32)
-    maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
+    whole, part = cv2.convertMaps(x, y, cv2.CV_16SC2)
     grey = np.empty((len(frames), *radius.shape), np.float32)
     for frame, out in zip(frames, grey, strict=True):
-        cv2.remap(frame, *maps, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(frame, whole, part, cv2.INTER_LINEAR, out, cv2.BORDER_REPLICATE)
     total = np.cumsum(np.pad(grey, ((0, 0), (0, 0), (1, 0))), axis=-1)
     i = np.arange(len(OFFSETS)) + margin
     dark = (total[..., i] - total[..., i - _DARK]) / _DARK
@@ -106,7 +107,7 @@ def _observe(evidence: Float32, offset: Array, width: float) -> tuple[Array, Arr
     log_weight -= log_weight.max(-1, keepdims=True)
     weight = np.exp(log_weight)
     powers = np.stack([np.ones_like(places), places, places**2], 1)
-    total, first, second = np.moveaxis((weight @ powers).astype(np.float64), -1, 0)
+    total, first, second = rearrange((weight @ powers).astype(np.float64), "t k n -> n t k")
     mean = first / total
     variance = np.maximum(second / total - mean**2, 0.03)
     precision = np.clip(1 / variance - 1 / width**2, 1e-4, None)

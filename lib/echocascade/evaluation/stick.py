@@ -1,16 +1,18 @@
 """The segmentation stick: LVEF of a clip from the cavity's border, without any network.
 
-An independent judge of a generator's LVEF control: no weights, nothing fitted to LVEF. The cavity
+A judge of a generator's LVEF control that is no network and learns nothing from clips. The cavity
 is dark, its walls are bright, it lies upright in an apical four-chamber view; the rest is the
-contour model of `cavity` and `contour` and the method of disks (Ouyang20). Window lengths and
-weights were chosen by hand on phantoms of seed 9001.
+contour model of `cavity` and `contour` and the method of disks (Ouyang20). It does know the
+phantom: where and how large hearts are there, and the form of their contraction, are its priors,
+and its constants were chosen by hand for a small LVEF error on phantoms of seed 9001.
 
 Error on 300 held-out phantoms (version 5, seed 9002, LVEF uniform in 10..90, 56 pixels, 32 frames
 at 16 frames/s), in points: MAE 4.4 (95 % interval 3.9 to 5.0), RMSE 6.7, r 0.964, slope of read on
 true 0.85, mean error 0.3: the range is read too narrow, +4 below 30 %, -5 above 70 %. 28 pixels and
 16 frames: MAE 4.8; noise of 0.06 of full scale: 4.8; blur of 1.2 px: 5.3. On clean ellipses the
-error is below 1.5, so the reading is not rescaled: a line through the phantoms would reach MAE 4.0
-and be 9 points off on a clean ellipse of 15 %. Clips of pure noise are read, not refused.
+mean error is below 1.5, so the reading is not rescaled: the least-squares line through 160
+phantoms of seed 9001 has MAE 4.1 on them but reads a clean ellipse of 15 % as 9 %.
+Clips of pure noise are read, not refused.
 """
 
 from dataclasses import dataclass

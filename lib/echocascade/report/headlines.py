@@ -72,7 +72,7 @@ HEADLINES = (
     ),
     Headline(
         "regressor.test.R2",
-        "The judge itself, R² on real clips",
+        "The judge itself, R² on recorded clips",
         "The regressor on held-out clips that nothing generated: no score above can be trusted"
         " further than this one.",
     ),
