@@ -54,6 +54,14 @@ def test_score_bars_end_at_the_interval():
     assert trace.y[0] + trace.error_y.array[0] == pytest.approx(0.85)
 
 
+def test_a_score_below_the_axis_is_marked_at_its_end():
+    row = {"task": "generation", "answer": "stick", "kind": "measured", "rule": "single"}
+    rows = pd.DataFrame([row | {"R2": -22.0, "R2 low": -30.0, "R2 high": 0.5}])
+    (trace,) = evaluation_figures.score_figure(rows, "generation").data
+    assert trace.y[0] == evaluation_figures.FLOOR and trace.marker.symbol[0] == "triangle-down"
+    assert trace.y[0] + trace.error_y.array[0] == pytest.approx(0.5)
+
+
 def hearts(readable: bool) -> Hearts:
     area = np.array([100.0, 80, 60, 80]) if readable else np.full(4, np.nan)
     reading = StickReading(40.0, area / 100, area, np.zeros((4, 3, 2)), 0, 2)

@@ -42,6 +42,13 @@ def test_every_answer_has_every_rule_with_chance_and_ceiling():
         assert found["null"]["single"]["R2"] < 0.1 < 0.8 < found["single"]["R2"]
 
 
+def test_rows_of_scores_survive_a_csv(tmp_path):
+    rows = score_rows({"generation": score_answers(table_of(5), "generation", EVALUATION)})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "rows.csv"), rows)
+    assert set(rows.kind) == {"measured", "chance", "ceiling"}
+
+
 def test_the_linear_answer_is_the_base_enlarged_and_not_the_cascade():
     table = table_of(20).assign(lvef_linear=lambda t: t.lvef_requested)
     scores = score_answers(table, "generation", EVALUATION)

@@ -15,7 +15,8 @@ from echocascade.studies.guidance import agreement_of_read
 
 TASK_NAMES = {"reconstruction": "factual (own LVEF)", "generation": "counterfactual (random LVEF)"}
 JUDGE_COLUMNS = {"regressor": "lvef_measured", "stick": "lvef_stick"}
-KINDS = {"measured": "this run", "null": "requests shuffled", "ceiling": "judge on real clips"}
+KINDS = {"measured": "this run", "chance": "requests shuffled", "ceiling": "judge on real clips"}
+FLOOR = -2.0  # of the R2 axis: below it all scores are equally useless
 GAP = 3  # pixels between the pictures of a case, dark
 
 
@@ -87,14 +88,17 @@ def score_summary(rows: pd.DataFrame) -> pd.DataFrame:
     """`scoring.score_rows` with chance and ceiling as columns beside the score, a row a rule."""
     keys = ["task", "answer", "rule"]
     measured = rows[rows["kind"] == "measured"].drop(columns="kind")
-    for kind, name in (("null", "R2 by chance"), ("ceiling", "R2 at best")):
+    for kind, name in (("chance", "R2 by chance"), ("ceiling", "R2 ceiling")):
         other = rows.loc[rows["kind"] == kind, [*keys, "R2"]].rename(columns={"R2": name})
         measured = measured.merge(other, on=keys, how="left")
     return measured
 
 
 def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
-    """R2 of `scoring.score_rows` with intervals: answers and rules, null and ceiling beside."""
+    """R2 of `scoring.score_rows` with intervals: answers and rules, chance and ceiling beside.
+
+    The axis ends at FLOOR; a triangle marks a score below it.
+    """
     figure = new_figure(f"R² of {TASK_NAMES[task]} clips", 1, height=440)
     rows = rows[rows["task"] == task]
     for colour, (kind, name) in zip(COLOURS, KINDS.items(), strict=False):
@@ -102,9 +106,12 @@ def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
         if shown.empty:
             continue
         labels = [f"{a}<br>{r}" for a, r in zip(shown["answer"], shown["rule"], strict=True)]
+        below = pd.to_numeric(shown["R2"]) < FLOOR
+        symbols = ["triangle-down" if low else "circle" for low in below]
         figure.add_scatter(
-            x=labels, y=shown["R2"], mode="markers", name=name,
-            marker={"size": 11, "color": colour}, error_y=_error_bars(shown, colour),
+            x=labels, y=pd.to_numeric(shown["R2"]).clip(lower=FLOOR), mode="markers", name=name,
+            marker={"size": 11, "color": colour, "symbol": symbols},
+            error_y=_error_bars(shown, colour), text=[f"R² {r2:.2f}" for r2 in shown["R2"]],
         )  # fmt: skip
     published = [row.R2 for row in TABLE_1 if row.task == task]
     figure.add_hrect(
@@ -112,16 +119,17 @@ def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:
         exclude_empty_subplots=False, annotation_text="the paper's three cascades",
         annotation_position="bottom right",
     )  # fmt: skip
-    figure.update_yaxes(title="R²")
+    figure.update_layout(scattermode="group", scattergap=0.7)
+    figure.update_yaxes(title="R²", range=[FLOOR - 0.1, 1.1])
     return figure
 
 
 def _error_bars(rows: pd.DataFrame, colour: str) -> dict[str, object]:
-    value = pd.to_numeric(rows["R2"])
+    value = pd.to_numeric(rows["R2"]).clip(lower=FLOOR)
+    low, high = (pd.to_numeric(rows[f"R2 {end}"]).clip(lower=FLOOR) for end in ("low", "high"))
     return {
         "type": "data", "symmetric": False, "color": colour,
-        "array": pd.to_numeric(rows["R2 high"]) - value,
-        "arrayminus": value - pd.to_numeric(rows["R2 low"]),
+        "array": high - value, "arrayminus": value - low,
     }  # fmt: skip
 
 
@@ -158,13 +166,13 @@ def case_clips(
     clips = rearrange(np.stack(parts), "k n t h w c -> n t h (k w) c")[..., :-GAP, :]
     clips = repeat(clips, "n t h w c -> n t (h p) (w q) c", p=2, q=2)
     labels = [case_label(row) for row in cases.to_dict("records")]
-    return clip_html([_even(clip) for clip in clips], fps, labels, width=326)
+    return clip_html([_even(clip) for clip in clips], fps, labels, width=318)
 
 
 def case_label(row: Mapping[Hashable, object]) -> str:
     """What a case shows: which, what was asked, what the judges read."""
     asked, measured = f"{row['lvef_requested']:.0f} %", f"{row['lvef_measured']:.0f} %"
-    return f"{row['case']}: asked {asked}, measured {measured}, real clip {row['lvef_true']:.0f} %"
+    return f"{row['case']}: asked {asked}, measured {measured}, real {row['lvef_true']:.0f} %"
 
 
 def _even(clip: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from echocascade.params import Params
+from echocascade.report.headlines import with_minus
 from echocascade.report.html import link_label, read_page
 from echocascade.report.paper import ReadableTable, readable
 
@@ -26,7 +27,7 @@ def basis_table(results: Mapping[str, object], params: Params) -> ReadableTable:
          if guidance.scale == "auto" else "guidance scale given in the params file"),
         (f"{e.split} clips", results.get(f"data.splits.{e.split}"),
          f"{judged} of them are reported on, {e.draws} draws each"),
-        ("the judge's R² on real clips", results.get("regressor.test.R2"),
+        ("the judge's R² on held-out clips", results.get("regressor.test.R2"),
          "no score can be trusted further"),
     ]  # fmt: skip
     return readable(pd.DataFrame(rows, columns=["what", "how much", "what it did"]))
@@ -45,10 +46,10 @@ def cautions(results: Mapping[str, object], params: Params) -> str:
         )
     judge = results.get("regressor.test.R2")
     if not isinstance(judge, (int, float)) or judge < TRUSTED_JUDGE:
-        text = f"{judge:.2f}" if isinstance(judge, (int, float)) else "no value"
+        text = with_minus(f"{judge:.2f}") if isinstance(judge, (int, float)) else "no value"
         found.append(
-            f"The regressor's own R² on real clips is {text}, below {TRUSTED_JUDGE}: its word on"
-            " generated clips is weak."
+            f"The regressor's own R² on held-out clips is {text}, below {TRUSTED_JUDGE}: its word"
+            " on generated clips is weak."
         )
     found.append(
         "The paper keeps the best of three draws; the row “every draw” of this run chooses none."

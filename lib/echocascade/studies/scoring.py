@@ -23,6 +23,8 @@ ANSWERS = {
     "stick": "segmentation",
     "linear": "regressor, base enlarged linearly",
 }
+# kind of a row -> where `score_answers` has it; "null" in a CSV would be read as no value
+KINDS = {"measured": "", "chance": "null", "ceiling": "ceiling"}
 ROW_KEYS = ("task", "answer", "kind", "rule")
 OTHER_SCORES = ("MAE", "RMSE", "r", "slope", "bias", "SSIM")
 CASES = {"best": 0.0, "median": 0.5, "worst": 1.0}  # place in the order of errors
@@ -75,21 +77,21 @@ def _as_judged(rows: pd.DataFrame, answer: str) -> pd.DataFrame:
 
 
 def score_rows(scores: dict[str, dict[str, dict[str, object]]]) -> pd.DataFrame:
-    """Scores of all tasks as rows: task, answer, rule, R2, low, high, MAE, RMSE, r, slope, bias.
+    """Scores of all tasks as rows: ROW_KEYS, R2 with its interval, OTHER_SCORES.
 
-    `scores`: task -> `score_answers`. The rules' nulls and ceilings are rows too ("null, single").
+    `scores`: task -> `score_answers`. Kind: measured, chance (the null) or ceiling.
     """
     rows = []
     for task, answers in scores.items():
         for answer, found in answers.items():
-            for kind in ("", "null", "ceiling"):
-                rules = found[kind] if kind else found
+            for kind, key in KINDS.items():
+                rules = found[key] if key else found
                 for rule in ("single", "paper", "best_of_k"):
                     values = rules.get(rule) if isinstance(rules, dict) else None
                     if not isinstance(values, dict):
                         continue
                     low, high = values.get("R2_interval") or (None, None)
-                    place = {"task": task, "answer": answer, "kind": kind or "measured"}
+                    place = {"task": task, "answer": answer, "kind": kind}
                     r2 = {"rule": rule, "R2": values.get("R2"), "R2 low": low, "R2 high": high}
                     rows.append(place | r2 | {name: values.get(name) for name in OTHER_SCORES})
     return pd.DataFrame(rows, columns=[*ROW_KEYS, "R2", "R2 low", "R2 high", *OTHER_SCORES])
