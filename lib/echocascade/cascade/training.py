@@ -2,7 +2,6 @@
 
 Every random number is addressed by the sample's place in the run, not by process or batch, and a
 checkpoint holds all state: a run that is interrupted and resumed ends with the same weights.
-Also a program: `accelerate launch -m echocascade.cascade.training PARAMS --stage NAME`.
 """
 
 import hashlib
@@ -27,11 +26,10 @@ from echocascade.cascade.checkpoint import (
     latest_checkpoint,
     save_checkpoint,
 )
-from echocascade.cascade.conditioning import Conditioning
 from echocascade.cascade.examples import StageExamples
 from echocascade.cascade.stage import Stage, Statistics
 from echocascade.data.clips import ClipStore
-from echocascade.diffusion import Denoiser, EDMLoss, bind
+from echocascade.diffusion import EDMLoss, bind
 from echocascade.params import Params, TrainingParams
 
 Progress = Callable[[int, int, str], None]
@@ -314,6 +312,3 @@ def train_stage(
     """Train stage `index` into `directory`, or go on, or return at once when it is finished."""
     trainer = StageTrainer(params, index, store, directory)
     return trainer.run(progress)
-
-
-__all__ = ["Conditioning", "Denoiser", "Interrupted", "StageTrainer", "TrainedStage", "train_stage"]
