@@ -12,7 +12,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 .PHONY: help demo params-given run test lint lab report format
 
 help:
-	@echo "make demo                       phantom, training, sampling, evaluation, report (15 min on 2 cores)"
+	@echo "make demo                       phantom, training, sampling, evaluation, report (about a quarter of an hour on 2 cores)"
 	@echo "make run PARAMS=params/x.yaml   the same for any parameters; DATA=folder CORES=n NAME=run"
 	@echo "make report RUN=quick           write the report of a run anew"
 	@echo "make lab                        open the notebooks in JupyterLab"

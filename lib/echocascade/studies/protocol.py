@@ -23,9 +23,9 @@ from echocascade.data.clips import ClipStore, EvaluationClips, evaluation_clips
 from echocascade.data.prepare import open_store
 from echocascade.data.video import shrink, to_model, to_uint8
 from echocascade.evaluation.counterfactual import counterfactual_targets
+from echocascade.evaluation.echo_distance import ssim
 from echocascade.evaluation.judge import judged_view, load_judge
 from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig, predict_lvef
-from echocascade.evaluation.similarity import ssim
 from echocascade.evaluation.stick import segment_lvef
 from echocascade.params import Params, StageParams
 from echocascade.rng import derive_seed
