@@ -1,0 +1,78 @@
+"""Reading a parameters file, and saying in one line what is wrong with it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from echocascade.params.run import Params
+from echocascade.params.section import ParamsError, Section
+from echocascade.params.tree import assign, merge, nearest, parse_override
+
+
+def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Params:
+    """Read, override and validate.
+
+    Args:
+        path: YAML file; its optional key `base` names another file to start from.
+        overrides: `{"cascade.stages.base.training.steps": 10}` or `["seed=3"]` (YAML values).
+
+    Raises:
+        ParamsError: with one line per problem.
+    """
+    tree = _read_tree(Path(path), ())
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
+    for key, value in pairs:
+        assign(tree, key, value)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(e) for e in error.errors()]
+        raise ParamsError("\n".join(f"{path}: {line}" for line in lines)) from None
+
+
+def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such params file")
+    if path.resolve() in seen:
+        raise ParamsError(f"{path}: `base` leads back to this file")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    below = _read_tree(path.parent / str(base), (*seen, path.resolve()))
+    return merge(below, tree)
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """The valid keys of the section at `location`, by walking the schema."""
+    model: Any = Params
+    for key in location:
+        if isinstance(key, int):
+            continue
+        field = getattr(model, "model_fields", {}).get(key)
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _explain(error: Any) -> str:
+    location = tuple(k for k in error["loc"] if not (isinstance(k, str) and "[" in k))
+    name = ".".join(map(str, location)) or "this file"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: unknown key{nearest(str(location[-1]), _fields_at(location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{name}: this key is required"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{name}: {message}"
+    return f"{name}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
