@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+import yaml
 from filelock import FileLock, Timeout
 
 from echocascade.params import Params, ParamsError, load_params
@@ -46,8 +47,8 @@ class Run:
     params: Params
     root: Path
     directory: Path
-    cores: int
-    profile: str = "default"
+    cores: int | None
+    profile: Path
 
 
 def prepare_run(
@@ -72,13 +73,14 @@ def prepare_run(
     params = load_params(file, changes)
     if name is None:
         name = params.name + (f"_{slug(data.resolve().name)}" if data is not None else "")
-    if not (root / "workflow" / "profiles" / profile / "config.yaml").is_file():
-        raise RunError(f"no profile {profile!r}; there are {', '.join(profiles(root))}")
+    chosen = find_profile(profile, root)
     if cores is not None and cores < 1:
         raise RunError(f"cores: {cores} found, at least 1 is needed")
     check_data_root(params, root)
     directory = run_folder(name, root)
-    return Run(params, root, directory, cores or provenance.available_cores(), profile)
+    if cores is None and is_local(chosen):
+        cores = provenance.available_cores()
+    return Run(params, root, directory, cores, chosen)
 
 
 def data_root(data: Path, root: Path) -> str:
@@ -98,6 +100,32 @@ def check_data_root(params: Params, root: Path) -> None:
             f"data.root: no FileList.csv in {params.data.root}; expected an EchoNet-Dynamic folder"
             " (FileList.csv, Videos/) or the word phantom"
         )
+
+
+def find_profile(profile: str, root: Path) -> Path:
+    """The folder of a workflow profile: one of the project's by name, or a user's own.
+
+    Raises:
+        RunError: there is no such folder with a config.yaml.
+    """
+    folder = root / "workflow" / "profiles" / profile
+    if not (folder / "config.yaml").is_file():
+        folder = Path(profile).expanduser().resolve()
+    if not (folder / "config.yaml").is_file():
+        raise RunError(
+            f"no profile {profile!r}; there are {', '.join(profiles(root))}, "
+            "or give a folder with a config.yaml"
+        )
+    return folder
+
+
+def is_local(profile: Path) -> bool:
+    """Whether a profile's jobs are processes of this machine."""
+    try:
+        settings = yaml.safe_load((profile / "config.yaml").read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{profile}/config.yaml: {' '.join(str(error).split())}") from None
+    return str(settings.get("executor", "local")) == "local"
 
 
 def profiles(root: Path) -> list[str]:
@@ -128,7 +156,8 @@ def _start_locked(run: Run, command: Sequence[str]) -> int:
         failure.unlink()
     write_text(run.directory / "params.yaml", run.params.dump_yaml())
     write_json(run.directory / "provenance.json", provenance.collect(run.root, command))
-    typer.echo(f"run {run.directory.name}: {run.params.title or 'no title'}; {run.cores} cores")
+    where = f"{run.cores} cores" if run.cores else f"jobs as in {run.profile.name}/config.yaml"
+    typer.echo(f"run {run.directory.name}: {run.params.title or 'no title'}; {where}")
     status = run_snakemake(run)
     if status == INTERRUPTED:
         typer.echo("interrupted; the same command goes on from here", err=True)
@@ -142,13 +171,13 @@ def _start_locked(run: Run, command: Sequence[str]) -> int:
 
 def snakemake_command(run: Run) -> list[str]:
     """The command line that executes a run's workflow."""
-    gpus = _gpu_count()
+    gpus = _gpu_count() if is_local(run.profile) else 0
     return [
         *(sys.executable, "-m", "snakemake"),
         *("--snakefile", str(run.root / "workflow" / "Snakefile")),
         *("--directory", str(run.directory)),
-        *("--workflow-profile", str(run.root / "workflow" / "profiles" / run.profile)),
-        *("--cores", str(run.cores)),
+        *("--workflow-profile", str(run.profile)),
+        *(("--cores", str(run.cores)) if run.cores else ()),
         # one training at a time where GPUs are: each takes all of them
         *(("--resources", "gpu=1") if gpus else ()),
     ]
@@ -170,9 +199,10 @@ def run_snakemake(run: Run) -> int:
         **os.environ,
         ROOT: str(run.root),
         OUTPUTS: str(run.directory.parent),
-        PARENT: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
     }
+    if is_local(run.profile):  # a job of a cluster outlives this process, and may be elsewhere
+        environment[PARENT] = str(os.getpid())
     log_file = run.directory / "logs" / "snakemake.log"
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("w", encoding="utf-8") as log, interruptible():
