@@ -50,4 +50,7 @@ class SampleNoise:
                 f"found a batch of {like.shape[0]}"
             )
         rows = [torch.randn(like.shape[1:], generator=g) for g in self._generators]
-        return torch.stack(rows).to(like.device, like.dtype)
+        noise = torch.stack(rows)
+        if like.is_cuda:  # from pinned memory the copy waits for nothing that still runs there
+            return noise.pin_memory().to(like.device, like.dtype, non_blocking=True)
+        return noise.to(like.device, like.dtype)

@@ -6,14 +6,19 @@ Nothing here runs at import; entry points (command line, notebooks, training) ca
 import ctypes
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+Resolved = Literal["fp32", "tf32", "bf16"]
 
+_PR_SET_PDEATHSIG = 1
 _M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
 
 
@@ -38,6 +43,13 @@ def prepare(threads: int | None = None) -> None:
         torch.set_num_threads(wanted)
 
 
+def end_with_parent() -> bool:
+    """Ask Linux to send this process SIGTERM when the one that started it has gone."""
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) == 0)
+
+
 def default_device() -> torch.device:
     """CUDA where PyTorch has it, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -54,15 +66,41 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 where the device computes it fast, else fp32."""
+def resolve_precision(precision: Precision, device: torch.device) -> Resolved:
+    """`auto` is bf16 where the device computes it fast, else fp32; TF32 is a GPU's alone."""
     if precision == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
-    return precision
+    return "fp32" if precision == "tf32" and device.type != "cuda" else precision
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to bfloat16 when `precision` resolves to it; otherwise no change."""
+@contextmanager
+def float32_arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Float32 products inside the block in full ("fp32") or in TF32 ("tf32"), on a GPU.
+
+    PyTorch's own default is neither: full for matrices, TF32 for convolutions. Put it around a
+    whole training step: a backward pass obeys the setting of its own moment. bf16 changes nothing.
+    """
+    resolved = resolve_precision(precision, device)
+    if device.type != "cuda" or resolved == "bf16":
+        yield
+        return
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "tf32" if resolved == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
+
+
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+    """The forward pass in `precision`: bfloat16 by autocast, float32 by `float32_arithmetic`."""
     if resolve_precision(precision, device) == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
+    else:
+        with float32_arithmetic(precision, device):
+            yield

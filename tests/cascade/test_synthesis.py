@@ -5,7 +5,8 @@ import torch
 
 from echocascade.cascade.checkpoint import CheckpointError
 from echocascade.cascade.synthesis import Cascade, Guidance
-from echocascade.cascade.training import StageTrainer, train_stage
+from echocascade.cascade.trainer import StageTrainer
+from echocascade.cascade.training import train_stage
 
 
 @pytest.fixture(scope="module")

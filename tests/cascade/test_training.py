@@ -3,22 +3,21 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 
 from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
 from echocascade.cascade.examples import StageExamples
+from echocascade.cascade.loader import Share
+from echocascade.cascade.schedule import ema_decay, learning_rate
+from echocascade.cascade.signals import Interrupted
 from echocascade.cascade.stage import Stage
 from echocascade.cascade.synthesis import load_stage
-from echocascade.cascade.training import (
-    Interrupted,
-    StageTrainer,
-    ema_decay,
-    learning_rate,
-    train_stage,
-)
-from echocascade.params import Params
+from echocascade.cascade.trainer import StageTrainer
+from echocascade.cascade.training import run_to_end, train_stage
+from echocascade.params import Params, ParamsError
 
 
 def changed(params: Params, stage: int, **training) -> Params:
@@ -34,11 +33,20 @@ def trained(tiny_params, tiny_store, tmp_path):
     return tmp_path
 
 
+def shares(params: Params, world: int, stage: int = 1) -> list[Share]:
+    training = params.cascade.stages[stage].training
+    return [Share.of(training, rank, world) for rank in range(world)]
+
+
 def test_a_batch_is_the_same_samples_however_it_is_split(tiny_params, tiny_store):
-    whole = StageExamples(tiny_params, Stage.of(tiny_params, 1), tiny_store).training_batch(3, 0)
-    params = changed(tiny_params, 1, accumulate=2)
+    params = changed(tiny_params, 1, device_batch=1)
     examples = StageExamples(params, Stage.of(params, 1), tiny_store)
-    parts = [examples.training_batch(3, part, rank, 2) for part in range(2) for rank in range(2)]
+    whole = examples.training_batch(3, 12, 4)
+    parts = [
+        examples.training_batch(3, share.first(3, part), share.micro)
+        for part in range(2)
+        for share in shares(params, world=2)
+    ]
     for name in ("target", "noise", "level"):
         split = torch.cat([getattr(p, name) for p in parts])
         assert torch.equal(getattr(whole, name), split)
@@ -47,12 +55,27 @@ def test_a_batch_is_the_same_samples_however_it_is_split(tiny_params, tiny_store
     assert {p.conditioning.time_aware for p in parts} == {whole.conditioning.time_aware}
 
 
+@pytest.mark.parametrize(
+    ("device_batch", "world", "parts", "micro"),
+    [(None, 1, 1, 12), (12, 1, 1, 12), (5, 1, 3, 4), (4, 3, 1, 4), (5, 2, 2, 3), (1, 4, 3, 1)],
+)
+def test_a_device_adds_up_as_few_parts_as_fit(tiny_params, device_batch, world, parts, micro):
+    params = changed(tiny_params, 1, batch_size=12, device_batch=device_batch)
+    for share in shares(params, world):
+        assert (share.parts, share.micro) == (parts, micro)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(tiny_params):
+    with pytest.raises(ParamsError, match="batch_size 4 cannot be shared by 3 processes"):
+        shares(tiny_params, world=3)
+
+
 def test_image_only_batches_and_dropped_conditions_are_drawn_as_often_as_asked(
     tiny_params, tiny_store
 ):
     params = changed(tiny_params, 0, image_only=0.25, drop_condition=0.1)
     examples = StageExamples(params, Stage.of(params, 0), tiny_store)
-    batches = [examples.training_batch(step, 0) for step in range(400)]
+    batches = [examples.training_batch(step, 4 * step, 4) for step in range(400)]
     image_only = sum(not b.conditioning.time_aware for b in batches) / 400
     dropped = 1 - torch.cat([b.conditioning.given for b in batches]).mean()
     # Four standard errors of 400 and 1600 draws.
@@ -65,14 +88,21 @@ def test_image_only_batches_and_dropped_conditions_are_drawn_as_often_as_asked(
 def test_the_residual_target_plus_the_enlarged_video_is_the_video(tiny_params, tiny_store):
     stage = Stage.of(tiny_params, 1)
     video = torch.rand(2, 1, 8, 16, 16) * 2 - 1
-    lowres = stage.enlarged(stage.lowres_of(video))
-    restored = stage.video_of(stage.target(video, lowres), lowres)
+    restored = stage.video_of(stage.target(video), stage.lowres_of(video))
     torch.testing.assert_close(restored, video, atol=1e-6, rtol=0)
+
+
+def test_a_residual_of_zero_leaves_the_low_resolution_as_it_is(tiny_params):
+    residual = tiny_params.cascade.stages[1].model_copy(update={"target": "residual"})
+    stage = replace(Stage.of(tiny_params, 1), params=residual)
+    lowres = torch.rand(2, 1, 4, 8, 8) * 2 - 1
+    enlarged = stage.enlarged(lowres)
+    torch.testing.assert_close(stage.video_of(torch.zeros_like(enlarged), lowres), enlarged)
 
 
 def test_sigma_data_auto_is_the_standard_deviation_of_the_targets(tiny_params, tiny_store):
     examples = StageExamples(tiny_params, Stage.of(tiny_params, 0), tiny_store)
-    batches = [examples.training_batch(step, 0).target for step in range(64)]
+    batches = [examples.training_batch(step, 4 * step, 4).target for step in range(64)]
     measured = examples.statistics()
     assert measured.sigma_data == pytest.approx(float(torch.cat(batches).std()), rel=0.02)
     assert measured.mean == pytest.approx(float(torch.cat(batches).mean()), abs=0.02)
@@ -88,7 +118,7 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(
     cut.save(finished=False)
     resumed = StageTrainer(tiny_params, 0, tiny_store, tmp_path / "cut")
     assert resumed.step == 3
-    resumed.run()
+    run_to_end(resumed)
     straight, _ = latest_checkpoint(tmp_path / "straight")
     joined, _ = latest_checkpoint(tmp_path / "cut")
     for kind in ("model", "ema"):
@@ -145,7 +175,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
     checkpoint, damaged = latest_checkpoint(tmp_path)
     assert checkpoint.step == 1
     assert "ema.safetensors is damaged" in damaged[0]
-    (tmp_path / "step-00000001" / "meta.json").unlink()
+    (tmp_path / "step-00000001" / "SHA256SUMS").unlink()
     with pytest.raises(CheckpointError, match="no checkpoint can be read"):
         latest_checkpoint(tmp_path)
 
@@ -182,17 +212,41 @@ def test_a_checkpoint_holds_nothing_that_needs_unpickling(trained):
     assert json.loads((folder / "meta.json").read_text())["finished"] is True
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
-    tiny_params, tiny_store, tmp_path, monkeypatch
+@pytest.mark.parametrize(("precision", "same_as_fp32"), [("tf32", True), ("bf16", False)])
+def test_precision_is_that_of_the_products_and_weights_stay_float32(
+    tiny_params, tiny_store, tmp_path, precision, same_as_fp32
+):
+    """TF32 is a GPU's: elsewhere it is float32. bfloat16 has 8 bits: a loss agrees to a percent."""
+    losses = []
+    for name in ("fp32", precision):
+        params = changed(tiny_params, 0, precision=name)
+        trainer = StageTrainer(params, 0, tiny_store, tmp_path / name)
+        losses.append([trainer.update().loss for _ in range(3)])
+        assert {v.dtype for v in trainer.model.state_dict().values()} == {torch.float32}
+        assert {v.dtype for v in trainer.ema.values()} == {torch.float32}
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert (losses[1] == losses[0]) is same_as_fp32
+
+
+def test_a_training_ends_by_hours_as_it_does_by_steps(tiny_params, tiny_store, tmp_path):
+    params = changed(tiny_params, 0, steps=1_000_000, max_hours=1 / 3600, validate_times=1)
+    trained = train_stage(params, 0, tiny_store, tmp_path)
+    assert 0 < trained.step < 1_000_000
+    assert trained.history[-1]["seconds"] == pytest.approx(1, abs=0.9)
+    assert latest_checkpoint(tmp_path)[0].finished
+    with pytest.raises(ValueError, match="max_minutes or max_hours, not both"):
+        changed(params, 0, max_minutes=1.0)
+
+
+def test_a_training_that_was_stopped_at_its_very_end_is_finished_by_the_next_call(
+    tiny_params, tiny_store, tmp_path
 ):
     trainer = StageTrainer(tiny_params, 0, tiny_store, tmp_path)
-    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    batch = trainer.examples.training_batch(0, 0)
-    batch.target[0, 0, 0, 0, 0] = float("nan")
-    monkeypatch.setattr(trainer.examples, "training_batch", lambda *a: batch)
-    with pytest.raises(FloatingPointError, match="ring"):
+    for _ in range(6):
         trainer.update()
-    assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+    trainer.save(finished=False)
+    assert train_stage(tiny_params, 0, tiny_store, tmp_path).step == 6
+    assert latest_checkpoint(tmp_path)[0].finished and (tmp_path / "model").is_dir()
 
 
 def test_learning_rate_warms_up_and_decays(tiny_params):

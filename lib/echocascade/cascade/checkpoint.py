@@ -1,33 +1,38 @@
-"""Checkpoints of a stage: a directory a step, complete or invisible.
+"""Checkpoints of a stage: a directory a step, complete or invisible; here they are read.
 
     checkpoints/<stage>/step-00001200/
         model.safetensors   the trained weights
         ema.safetensors     their moving average: what samples
         training.pt         optimiser state and the like, plain types and tensors only
-        meta.json           step, configuration, history, SHA-256 of the files above; written last
+        meta.json           step, configuration, history
+        SHA256SUMS          of the four files above; written last (`sha256sum -c` reads it)
 
-Everything is written into a hidden folder beside it, flushed to disk and renamed, so a kill at any
-instant leaves the previous checkpoint. Reading never unpickles.
+`saving` writes them. A checkpoint counts when every sum agrees; reading never unpickles.
 """
 
 import hashlib
 import json
-import os
-import shutil
+import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-FORMAT = 1
-_FILES = ("model.safetensors", "ema.safetensors", "training.pt")
+FORMAT = 2
+WITHOUT_SUMS = 1  # a run of before: the sums are in meta.json, lambda_c is the LVEF
+FILES = ("model.safetensors", "ema.safetensors", "training.pt", "meta.json")
+SUMS = "SHA256SUMS"
+_NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
+_META = ("step", "seconds", "finished", "statistics", "digest", "stage", "history")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or made for another architecture."""
+    """A checkpoint that is missing, damaged, in use, made otherwise, or cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -51,43 +56,44 @@ class Checkpoint:
 
     def weights(self, kind: str = "ema") -> dict[str, Tensor]:
         """State dict of `model` or `ema`."""
-        return load_file(self.directory / f"{kind}.safetensors")
+        path = self.directory / f"{kind}.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error})") from None
 
     def training_state(self) -> dict[str, Any]:
-        return torch.load(self.directory / "training.pt", weights_only=True)
+        """Optimiser state and the like. Nothing in the file is executed.
+
+        Raises:
+            CheckpointError: the file holds anything but plain types and tensors, or lacks a part.
+        """
+        path = self.directory / "training.pt"
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise CheckpointError(f"{path}: refused, nothing in it was run ({reason})") from None
+        missing = {"optimizer", "recent"} - (state.keys() if isinstance(state, dict) else set())
+        if missing:
+            raise CheckpointError(f"{path}: {', '.join(sorted(missing))} is missing")
+        return state
 
 
-def save_checkpoint(
-    directory: Path,
-    *,
-    model: dict[str, Tensor],
-    ema: dict[str, Tensor],
-    training: dict[str, Any],
-    meta: dict[str, Any],
-    keep: int = 2,
-) -> Checkpoint:
-    """Write the checkpoint of `meta["step"]` under `directory` and delete older ones but `keep`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for left_over in directory.glob(".writing-*"):
-        shutil.rmtree(left_over)
-    _require_space(directory, [*model.values(), *ema.values()])
-    writing = directory / f".writing-{meta['step']:08d}-{os.getpid()}"
-    writing.mkdir()
-    save_file({k: v.contiguous() for k, v in model.items()}, writing / _FILES[0])
-    save_file({k: v.contiguous() for k, v in ema.items()}, writing / _FILES[1])
-    torch.save(training, writing / _FILES[2])
-    meta = {**meta, "format": FORMAT, "files": {n: _sha256(writing / n) for n in _FILES}}
-    (writing / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    for name in (*_FILES, "meta.json"):
-        _flush(writing / name)
-    final = directory / f"step-{meta['step']:08d}"
-    if final.exists():
-        shutil.rmtree(final)
-    writing.rename(final)
-    _flush(directory)
-    for old in sorted(directory.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
-    return Checkpoint(final, meta)
+@dataclass(frozen=True, order=True)
+class Place:
+    """What a folder's name says: its step, and how often that had been saved before."""
+
+    step: int
+    times: int
+    folder: Path
+
+
+def checkpoint_places(directory: Path) -> list[Place]:
+    """Every checkpoint folder, readable or not, newest first; times of change do not count."""
+    found = ((_NAME.fullmatch(folder.name), folder) for folder in directory.glob("step-*"))
+    places = [Place(int(name[1]), int(name[2] or 0), folder) for name, folder in found if name]
+    return sorted(places, reverse=True)
 
 
 def latest_checkpoint(directory: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -97,11 +103,11 @@ def latest_checkpoint(directory: Path) -> tuple[Checkpoint | None, list[str]]:
         CheckpointError: checkpoints are there, but none verifies.
     """
     damaged: list[str] = []
-    for folder in sorted(directory.glob("step-*"), reverse=True):
-        problem = _problem(folder)
+    for place in checkpoint_places(directory):
+        folder = place.folder
+        problem = problem_of(folder)
         if problem is None:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            return Checkpoint(folder, meta), damaged
+            return Checkpoint(folder, _read_meta(folder)), damaged
         damaged.append(f"{folder}: {problem}")
     if damaged:
         raise CheckpointError(
@@ -110,20 +116,41 @@ def latest_checkpoint(directory: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, []
 
 
-def _problem(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None."""
+def problem_of(folder: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None: the sums agree and meta.json is ours."""
+    try:
+        meta = _read_meta(folder)
+        sums = meta.get("files", {}) if meta.get("format") == WITHOUT_SUMS else _read_sums(folder)
+        for name in FILES[: 3 if meta.get("format") == WITHOUT_SUMS else 4]:
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if sha256(folder / name) != sums.get(name):
+                return f"{name} is damaged (its SHA-256 is not that of {SUMS})"
+    except (OSError, ValueError) as error:
+        return str(error)
+    if meta.get("format") not in (FORMAT, WITHOUT_SUMS):
+        return f"meta.json says format {meta.get('format')!r}, this version reads {FORMAT}"
+    missing = [key for key in _META if key not in meta]
+    return f"meta.json has no {', '.join(missing)}" if missing else None
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "meta.json is missing or not valid JSON"
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        return f"meta.json does not say format {FORMAT}"
-    for name, expected in meta.get("files", {}).items():
-        if name not in _FILES or not (folder / name).is_file():
-            return f"{name} is missing"
-        if _sha256(folder / name) != expected:
-            return f"{name} is damaged (its SHA-256 differs from meta.json)"
-    return None
+        raise ValueError("meta.json is missing or not valid JSON") from None
+    if not isinstance(meta, dict):
+        raise ValueError("meta.json is no object")
+    return meta
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{SUMS} is missing or cannot be read") from None
+    pairs = (line.split("  ", 1) for line in lines if "  " in line)
+    return {name: digest for digest, name in pairs}
 
 
 def check_architecture(found: dict[str, Tensor], wanted: dict[str, Tensor], what: str) -> None:
@@ -145,23 +172,23 @@ def check_architecture(found: dict[str, Tensor], wanted: dict[str, Tensor], what
         raise CheckpointError(f"{what}: another architecture: {'; '.join(problems[:3])}{more}")
 
 
-def _require_space(directory: Path, tensors: list[Tensor]) -> None:
-    needed = int(2.5 * sum(t.numel() * t.element_size() for t in tensors))
-    free = shutil.disk_usage(directory).free
-    if free < needed:
+def check_conditioning(checkpoint: Checkpoint, wanted: list[dict[str, Any]]) -> None:
+    """Raise a CheckpointError when its weights were trained on another lambda_c than is wanted."""
+    found = checkpoint.meta.get("conditioning", [{"column": "EF", "range": [0.0, 100.0]}])
+    if found != wanted:
         raise CheckpointError(
-            f"{directory}: {free / 1e6:.0f} MB are free, a checkpoint needs {needed / 1e6:.0f} MB"
+            f"{checkpoint.directory}: trained with conditioning.scalars {_listed(found)}, "
+            f"this run has {_listed(wanted)}"
         )
 
 
-def _sha256(path: Path) -> str:
+def _listed(entries: Any) -> str:
+    try:
+        return ", ".join(f"{e['column']} {e['range'][0]:g}..{e['range'][1]:g}" for e in entries)
+    except (TypeError, KeyError, IndexError, ValueError):
+        return repr(entries)
+
+
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,6 @@
 """What a stage is conditioned on, and the one resize path between stages (Reynaud23 Sec. 2).
 
-Down by `data.video.shrink`, up by `enlarge`.
+Down by `data.video.shrink`, up by `data.video.enlarge`.
 """
 
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
+from echocascade.data.video import enlarge as enlarge
 from echocascade.data.video import shrink
 
 
@@ -17,7 +17,7 @@ from echocascade.data.video import shrink
 class Conditioning:
     """Everything but the noisy video and its noise level.
 
-    lambda_c: (B, S) clinical parameters in [0, 1] (LVEF as a fraction).
+    lambda_c: (B, S) clinical parameters in [0, 1], see `scalars.Scalars` (LVEF as a fraction).
     I_c: (B, C, H, W) conditioning frame in [-1, 1], at the stage's size.
     lowres: (B, C, T, H, W) the previous stage's video, resized to this stage, or None for a base.
     sigma_aug: (B,) noise level that was added to `lowres` (Ho22 Sec. 4), or None for a base.
@@ -61,25 +61,6 @@ class Conditioning:
             lowres=None if self.lowres is None else self.lowres.to(device),
             sigma_aug=None if self.sigma_aug is None else self.sigma_aug.to(device),
         )
-
-
-def enlarge(video: Tensor, size: int, n_frames: int) -> Tensor:
-    """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space and in time.
-
-    Frame i stays at its instant; the frames after the last known one repeat it.
-    """
-    t = video.shape[2]
-    if t != n_frames:
-        position = torch.arange(n_frames, device=video.device) * (t / n_frames)
-        left = position.floor().long()
-        right = (left + 1).clamp_max(t - 1)
-        weight = (position - left).to(video.dtype)[:, None, None]
-        video = torch.lerp(video[:, :, left], video[:, :, right], weight)
-    if video.shape[-1] == size:
-        return video
-    frames = rearrange(video, "b c t h w -> (b t) c h w")
-    frames = F.interpolate(frames, size=(size, size), mode="bilinear", align_corners=False)
-    return rearrange(frames, "(b t) c h w -> b c t h w", b=video.shape[0])
 
 
 def shrink_frame(frame: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from echocascade.cascade.conditioning import Conditioning, shrink, shrink_frame
+from echocascade.cascade.scalars import Scalars
 from echocascade.cascade.stage import Stage, Statistics
 from echocascade.data.clips import ClipSampler, ClipStore, evaluation_clips
 from echocascade.data.video import to_model
@@ -23,7 +24,6 @@ class StageBatch:
     noise: Tensor
     level: Tensor
     conditioning: Conditioning
-    names: list[str]
 
     def to(self, device: torch.device) -> "StageBatch":
         return StageBatch(
@@ -31,7 +31,6 @@ class StageBatch:
             noise=self.noise.to(device),
             level=self.level.to(device),
             conditioning=self.conditioning.to(device),
-            names=self.names,
         )
 
 
@@ -47,6 +46,7 @@ class StageExamples:
             derive_seed(params.seed, f"clips.{stage.name}"), stride=self.stride,
         )  # fmt: skip
         self.has_validation = len(store.indices("VAL")) > 0
+        self._lambda_c = Scalars.of(params).of_clips(store.table)
 
     def _stream(self, what: str) -> str:
         return f"train.{self.stage.name}.{what}"
@@ -65,15 +65,7 @@ class StageExamples:
         pixels = torch.cat([v.flatten() for v in videos])
         rough = Statistics(float(pixels.mean()), float(pixels.std()))
         stage = self.stage.with_statistics(rough)
-        draw = numpy_generator(self.params.seed, self._stream("statistics"))
-        targets = []
-        for i, video in enumerate(videos):
-            noise = SampleNoise(
-                self.params.seed, self._stream("statistics"), range(32 * i, 32 * i + 32)
-            )
-            level = draw.random(len(video)) * self.training.sigma_aug_max
-            lowres, _ = self._lowres(video, level, noise)
-            targets.append(stage.target(video, lowres).flatten())
+        targets = [stage.target(video).flatten() for video in videos]
         return replace(rough, sigma_data=float(torch.cat(targets).std()))
 
     def _lowres(
@@ -91,18 +83,21 @@ class StageExamples:
         """Stored frames (B, T, H, W, C) as the stage's video (B, C, T, size, size)."""
         return shrink(to_model(frames), self.stage.params.size, self.stage.params.n_frames)
 
-    def training_batch(self, step: int, part: int, rank: int = 0, world: int = 1) -> StageBatch:
-        """Part `part` of step `step`'s samples that process `rank` of `world` computes."""
+    def names(self, step: int) -> list[str]:
+        """The clips of step `step`'s samples, all processes together."""
+        return [
+            str(self.store.table["FileName"].iloc[i])
+            for i in self.sampler.batch(step, self.training.batch_size).index
+        ]
+
+    def training_batch(self, step: int, first: int, count: int) -> StageBatch:
+        """Samples `first` to `first + count` of the run, which belong to step `step`.
+
+        `first` must be a multiple of `count` (see `loader.Share`).
+        """
         t = self.training
-        micro = t.batch_size // (t.accumulate * world)
-        if micro * t.accumulate * world != t.batch_size:
-            raise ValueError(
-                f"training.batch_size {t.batch_size} is not a multiple of accumulate x processes "
-                f"= {t.accumulate} x {world}"
-            )
-        first = step * t.batch_size + (part * world + rank) * micro
-        clips = self.sampler.batch(first // micro, micro)
-        numbers = range(first, first + micro)
+        clips = self.sampler.batch(first // count, count)
+        numbers = range(first, first + count)
         seed = self.params.seed
         draws = np.stack(
             [numpy_generator(seed, self._stream("draws"), n).random(4) for n in numbers]
@@ -110,35 +105,33 @@ class StageExamples:
         image_only = numpy_generator(seed, self._stream("image_only"), step).random() < t.image_only
         noise = SampleNoise(seed, self._stream("noise"), numbers)
         batch = self._batch(
-            clips.video, clips.frame, clips.lvef_percent, noise,
+            clips.video, clips.frame, clips.index, noise,
             sigma_aug=draws[:, 0] * t.sigma_aug_max,
             given=draws[:, 1] >= t.drop_condition,
-            names=[str(self.store.table["FileName"].iloc[i]) for i in clips.index],
         )  # fmt: skip
         conditioning = replace(batch.conditioning, time_aware=not image_only)
         batch = replace(batch, conditioning=conditioning)
         return self._cropped(batch, draws[:, 2:])
 
     def _batch(
-        self, video: np.ndarray, frame: np.ndarray, lvef_percent: np.ndarray, noise: SampleNoise,
-        *, sigma_aug: np.ndarray, given: np.ndarray, names: list[str],
+        self, video: np.ndarray, frame: np.ndarray, index: np.ndarray, noise: SampleNoise,
+        *, sigma_aug: np.ndarray, given: np.ndarray,
     ) -> StageBatch:  # fmt: skip
         y = self._video(video)
         level = noise(torch.empty(len(y)))
         lowres, augmentation = self._lowres(y, sigma_aug, noise)
-        target = self.stage.target(y, lowres)
+        target = self.stage.target(y)
         return StageBatch(
             target=target,
             noise=noise(target),
             level=level,
             conditioning=Conditioning(
-                lambda_c=torch.as_tensor(lvef_percent, dtype=torch.float32)[:, None] / 100,
+                lambda_c=self._lambda_c[index],
                 I_c=shrink_frame(to_model(frame[:, None])[:, :, 0], self.stage.params.size),
                 given=torch.as_tensor(given, dtype=torch.float32),
                 lowres=lowres,
                 sigma_aug=augmentation,
             ),
-            names=names,
         )
 
     def _cropped(self, batch: StageBatch, places: np.ndarray) -> StageBatch:
@@ -176,9 +169,9 @@ class StageExamples:
             part = slice(start, min(start + size, n))
             numbers = range(part.start, part.stop)
             batch = self._batch(
-                clips.video[part], clips.frames[part, 0], clips.lvef_percent[part],
+                clips.video[part], clips.frames[part, 0], clips.index[part],
                 SampleNoise(self.params.seed, f"validate.{self.stage.name}", numbers),
                 sigma_aug=np.full(len(numbers), self.stage.params.sampler.sigma_aug),
-                given=np.ones(len(numbers)), names=clips.file_name[part],
+                given=np.ones(len(numbers)),
             )  # fmt: skip
             yield replace(batch, level=levels[part])

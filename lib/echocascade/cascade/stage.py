@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from echocascade.cascade.conditioning import Conditioning, enlarge, shrink
 from echocascade.diffusion import Denoiser, Preconditioning
-from echocascade.nets import UNetConfig, VideoUNet
+from echocascade.nets import Entrance, UNetConfig, VideoUNet
 from echocascade.params import Params, Role, StageParams
 
 
@@ -29,6 +29,19 @@ class Statistics:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation's conditioning with all done that the noisy video has no part in.
+
+    entrance: of I_c and the low-resolution video; embedding: (B, E) of the noise level and the
+    scalars.
+    """
+
+    entrance: Entrance
+    embedding: Tensor
+    time_aware: bool
+
+
 class StageNetwork(nn.Module):
     """F of one stage: concatenates I_c and the low-resolution video to the noisy input.
 
@@ -46,24 +59,51 @@ class StageNetwork(nn.Module):
         self.unet = VideoUNet(
             in_channels=channels * (2 if is_base else 3),
             out_channels=channels,
-            config=UNetConfig(**stage.network.model_dump()),
+            config=UNetConfig(**stage.network.model_dump(exclude={"preset"})),
             n_scalars=n_scalars + (0 if is_base else 1),
         )
 
-    def forward(self, x: Tensor, c_noise: Tensor, conditioning: Conditioning) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, conditioning: Conditioning | Evaluation
+    ) -> Tensor:
+        if isinstance(conditioning, Evaluation):
+            given = conditioning
+            noisy = self.unet.entrance(x, slice(0, x.shape[1]), bias=False)
+            return self.unet.body(noisy + given.entrance, given.embedding, given.time_aware)
         anatomy = repeat(conditioning.I_c, "b c h w -> b c t h w", t=x.shape[2])
         parts = [x, self._normalised(anatomy, x)]
+        if not self.is_base:
+            parts.append(self._normalised(self._lowres(conditioning), x))
+        embedding = self.embedding(c_noise, conditioning)
+        entrance = self.unet.entrance(torch.cat(parts, dim=1))
+        return self.unet.body(entrance, embedding, conditioning.time_aware)
+
+    def embedding(self, c_noise: Tensor, conditioning: Conditioning) -> Tensor:
+        """(B, E) from the noise level (B,) and all scalars that the network is conditioned on."""
         scalars = conditioning.lambda_c
         given = conditioning.given[:, None].expand_as(scalars)
         if not self.is_base:
-            if conditioning.lowres is None or conditioning.sigma_aug is None:
-                raise ValueError("a stage after the first needs lowres and sigma_aug")
-            parts.append(self._normalised(conditioning.lowres, x))
+            self._lowres(conditioning)
+            assert conditioning.sigma_aug is not None
             scalars = torch.cat([scalars, conditioning.sigma_aug[:, None]], dim=1)
             given = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
-        return self.unet(
-            torch.cat(parts, dim=1), c_noise, scalars, given, time_aware=conditioning.time_aware
-        )
+        return self.unet.embedding(c_noise, scalars, given)
+
+    def entrance_of(self, conditioning: Conditioning) -> Entrance:
+        """What I_c and the low-resolution video add to the first convolutions' results."""
+        c = conditioning.I_c.shape[1]
+        anatomy = self._normalised(conditioning.I_c[:, :, None], conditioning.I_c)
+        entrance = self.unet.entrance(anatomy, slice(c, 2 * c))
+        if not self.is_base:
+            lowres = self._normalised(self._lowres(conditioning), conditioning.I_c)
+            entrance = entrance + self.unet.entrance(lowres, slice(2 * c, 3 * c), bias=False)
+        return entrance
+
+    @staticmethod
+    def _lowres(conditioning: Conditioning) -> Tensor:
+        if conditioning.lowres is None or conditioning.sigma_aug is None:
+            raise ValueError("a stage after the first needs lowres and sigma_aug")
+        return conditioning.lowres
 
     def _normalised(self, images: Tensor, like: Tensor) -> Tensor:
         return ((images - self.statistics.mean) / self.statistics.std).to(like.dtype)
@@ -89,7 +129,7 @@ class Stage:
             index=index,
             role=params.cascade.role(index),
             channels=params.data.channels,
-            n_scalars=1,
+            n_scalars=len(params.conditioning.scalars),
             before=stages[index - 1] if index else None,
         )
 
@@ -122,18 +162,24 @@ class Stage:
         side = self.params.size // self.before.size
         return enlarge(lowres, lowres.shape[-1] * side, self.params.n_frames)
 
-    def target(self, video: Tensor, lowres: Tensor | None) -> Tensor:
-        """What is diffused: the video less its mean, or what the low-resolution input misses.
+    def target(self, video: Tensor) -> Tensor:
+        """What is diffused: the video less its mean, or what its low resolution misses.
 
-        lowres: (B, C, T, H, W) exactly as the network sees it, enlarged and with its noise: the
-        residual then also undoes that noise, and with it the previous stage's own errors.
+        The residual is to the enlarged low resolution without its noise augmentation: a network
+        that knows nothing yet then leaves the previous stage's motion as it is.
         """
-        if self.params.target == "residual" and lowres is not None:
-            return video - lowres
+        if self.params.target == "residual" and self.before is not None:
+            return video - self.enlarged(self.lowres_of(video))
         return video - self.statistics.mean
 
     def video_of(self, target: Tensor, lowres: Tensor | None) -> Tensor:
-        """Undo `target` for a sample, given the same `lowres`, and clip to [-1, 1]."""
+        """Undo `target` for a sample, and clip to [-1, 1]; lowres: the previous stage's video."""
         if self.params.target == "residual" and lowres is not None:
-            return (target + lowres).clamp(-1, 1)
+            return (target + self.enlarged(lowres)).clamp(-1, 1)
         return (target + self.statistics.mean).clamp(-1, 1)
+
+    def target_of(self, video: Tensor, lowres: Tensor | None) -> Tensor:
+        """What `video_of` makes this video of: its inverse, but for the clipping."""
+        if self.params.target == "residual" and lowres is not None:
+            return video - self.enlarged(lowres)
+        return video - self.statistics.mean

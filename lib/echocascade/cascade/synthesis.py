@@ -1,27 +1,47 @@
 """Sampling a trained cascade: one image and an LVEF in, a beating heart out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from echocascade import runtime
-from echocascade.cascade.checkpoint import CheckpointError, check_architecture, latest_checkpoint
+from echocascade.cascade.checkpoint import (
+    CheckpointError,
+    check_architecture,
+    check_conditioning,
+    latest_checkpoint,
+)
 from echocascade.cascade.conditioning import Conditioning, shrink_frame
+from echocascade.cascade.prepared import Prepared, evaluate, levels_of, with_weights_as
 from echocascade.cascade.stage import Stage, Statistics
+from echocascade.cascade.window import Known
 from echocascade.diffusion import (
     SAMPLERS,
+    Denoise,
     Denoiser,
+    Held,
+    Step,
     guided_batched,
+    holding,
     karras_sigmas,
     network_evaluations,
+    plan_steps,
 )
+from echocascade.diffusion.consistency import sample_consistency
+from echocascade.diffusion.inpainting import Solver
+from echocascade.diffusion.samplers import Callback, Churn
 from echocascade.params import GuidanceParams, Params, SamplerParams
 from echocascade.rng import SampleNoise
 
 Progress = Callable[[int, int, str], None]
+Watch = Callable[[Stage, Step, Tensor], None]
+"""Told after every step: the stage, the step, and the videos (B, C, T, H, W) in [-1, 1] that it
+expects to see once the remaining noise is gone."""
+METHODS: dict[str, Solver] = {**SAMPLERS, "consistency": sample_consistency}
 
 
 @dataclass(frozen=True)
@@ -40,10 +60,15 @@ class Guidance:
 
 @dataclass
 class LoadedStage:
-    """A stage with its averaged weights, ready to sample."""
+    """A stage with its averaged weights, ready to sample.
+
+    hoist: do what is constant over a video's evaluations once (`prepared`), or again in each.
+    """
 
     stage: Stage
     denoiser: Denoiser
+    hoist: bool = True
+    _cast: Denoiser | None = field(default=None, init=False, repr=False)
 
     @torch.no_grad()
     def sample(
@@ -56,48 +81,91 @@ class LoadedStage:
         lowres: Tensor | None = None,
         sampler: SamplerParams | None = None,
         guidance: Guidance | None = None,
+        known: Known | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
         """Videos (B, C, T, H, W) in [-1, 1].
 
         I_c: (B, C, H, W) in [-1, 1] at this stage's size or a whole multiple of it; lambda_c:
         (B, S) in [0, 1]; seeds: one number a sample, the address of all its noise under `seed`;
-        lowres: the previous stage's videos.
+        lowres: the previous stage's videos; known: for a window that continues a clip.
         """
         sampler = sampler or self.stage.params.sampler
         guidance = guidance or Guidance()
         size, frames = self.stage.params.size, self.stage.params.n_frames
         device = next(self.denoiser.parameters()).device
-        cond = self._conditioning(I_c, lambda_c, seeds, seed, lowres, sampler.sigma_aug)
-        noise = SampleNoise(seed, f"sample.{self.stage.name}", seeds)
+        lowres = None if lowres is None else lowres.to(device)
+        part = "" if known is None else f".window{known.window}"
+        cond = self._conditioning(
+            I_c, lambda_c, lowres, sampler.sigma_aug,
+            SampleNoise(seed, f"augment.{self.stage.name}{part}", seeds),
+        )  # fmt: skip
+        noise = SampleNoise(seed, f"sample.{self.stage.name}{part}", seeds)
         latents = noise(torch.empty(len(seeds), self.stage.channels, frames, size, size))
         scale = guidance.scale if guidance.all_stages or lowres is None else 1.0
-        denoise = guided_batched(
-            self.denoiser, cond, cond.joined(cond.without_lambda()), scale, guidance.sigma_interval
-        )
+        solve = METHODS[sampler.method]
+        if known is not None:
+            solve, sampler = self._holding(solve, known, lowres), known.schedule(sampler)
         sigmas = karras_sigmas(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
+        steps = plan_steps(sigmas, Churn(sampler.S_churn, sampler.S_tmin, sampler.S_tmax))
         with runtime.autocast(self.stage.params.training.precision, device):
-            target = SAMPLERS[sampler.method](
+            denoise = self._guided(cond, scale, guidance.sigma_interval, levels_of(steps))
+            target = solve(
                 denoise, latents.to(device), sigmas,
                 S_churn=sampler.S_churn, S_tmin=sampler.S_tmin, S_tmax=sampler.S_tmax,
                 S_noise=sampler.S_noise, randn_like=noise,
+                callback=None if watch is None else self._telling(watch, lowres),
             )  # fmt: skip
-        return self.stage.video_of(target, cond.lowres)
+        return self.stage.video_of(target, lowres)
+
+    def _guided(
+        self, cond: Conditioning, scale: float, interval: tuple[float, float], levels: list[float]
+    ) -> Denoise:
+        both = cond if scale == 1 else cond.joined(cond.without_lambda())
+        if not self.hoist:
+            return guided_batched(self.denoiser, cond, both, scale, interval)
+        denoiser = self._with_cast_weights()
+        alone = [s for s in levels if scale == 1 or not interval[0] < s <= interval[1]]
+        guided = [s for s in levels if s not in alone]
+        prepared = Prepared.of(denoiser, cond, alone)
+        prepared_both = Prepared.of(denoiser, both, guided) if guided else prepared
+        return guided_batched(evaluate, prepared, prepared_both, scale, interval)
+
+    def _with_cast_weights(self) -> Denoiser:
+        """The denoiser with the weights that autocast would make of its own at every evaluation."""
+        device = next(self.denoiser.parameters()).device
+        precision = self.stage.params.training.precision
+        if runtime.resolve_precision(precision, device) != "bf16":
+            return self.denoiser
+        if self._cast is None:
+            self._cast = with_weights_as(self.denoiser, torch.bfloat16)
+        return self._cast
+
+    def _holding(self, solve: Solver, known: Known, lowres: Tensor | None) -> Solver:
+        device = next(self.denoiser.parameters()).device
+        values = self.stage.target_of(known.video.to(device), lowres)
+        mask = rearrange(known.held.to(device), "t -> 1 1 t 1 1")
+        return holding(solve, Held(values, mask, guess=known.guess_from is not None))
+
+    def _telling(self, watch: Watch, lowres: Tensor | None) -> Callback:
+        def told(step: Step, _: Tensor, denoised: Tensor) -> None:
+            watch(self.stage, step, self.stage.video_of(denoised.float(), lowres))
+
+        return told
 
     def _conditioning(
-        self, I_c: Tensor, lambda_c: Tensor, seeds: Sequence[int], seed: int,
-        lowres: Tensor | None, sigma_aug: float,
+        self, I_c: Tensor, lambda_c: Tensor, lowres: Tensor | None, sigma_aug: float,
+        noise: SampleNoise,
     ) -> Conditioning:  # fmt: skip
         device = next(self.denoiser.parameters()).device
         augmentation = None
         if lowres is not None:
-            lowres = lowres.to(device)
-            noise = SampleNoise(seed, f"augment.{self.stage.name}", seeds)(lowres)
-            augmentation = torch.full((len(seeds),), sigma_aug, device=device)
-            lowres = self.stage.enlarged(lowres + sigma_aug * noise)
+            augmentation = torch.full((len(lowres),), sigma_aug, device=device)
+            lowres = self.stage.enlarged(lowres + sigma_aug * noise(lowres))
         return Conditioning(
             lambda_c=lambda_c.to(device),
             I_c=shrink_frame(I_c.to(device), self.stage.params.size),
-            given=torch.ones(len(seeds), device=device),
+            given=torch.ones(len(I_c), device=device),
             lowres=lowres,
             sigma_aug=augmentation,
         )
@@ -137,6 +205,7 @@ class Cascade:
         samplers: Sequence[SamplerParams] | None = None,
         batch_size: int = 16,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> list[Tensor]:
         """One video per row: a list with every stage's videos (N, C, T, H, W) in [-1, 1].
 
@@ -157,6 +226,7 @@ class Cascade:
                 lowres = stage.sample(
                     I_c[rows], lambda_c[rows], seeds[rows], seed=self.params.seed, lowres=lowres,
                     sampler=samplers[i] if samplers else None, guidance=guidance,
+                    watch=watch,
                 )  # fmt: skip
                 videos[i].append(lowres.float().cpu())
                 done += len(lowres)
@@ -175,6 +245,7 @@ def load_stage(
     if checkpoint is None or not checkpoint.finished:
         state = "not trained" if checkpoint is None else f"only at step {checkpoint.step}"
         raise CheckpointError(f"{checkpoints / stage.name}: stage {stage.name} is {state}")
+    check_conditioning(checkpoint, params.select("conditioning.scalars"))
     stage = stage.with_statistics(Statistics(**checkpoint.meta["statistics"]))
     denoiser = stage.build()
     weights = checkpoint.weights("ema")

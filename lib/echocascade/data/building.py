@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ class BuildSettings:
     channels: int
     on_error: str
     workers: int
+    extra_columns: tuple[str, ...] = ()  # of FileList.csv, numbers that the table keeps
 
     def __post_init__(self) -> None:
         check_fps(self.fps)
@@ -72,8 +73,8 @@ def build_store(
     if directory.exists() and not _replaceable(directory):
         raise ValueError(f"{directory} holds something that is no clip store; choose another place")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(directory):
-        scan = scan_file_list(settings.root)
+    with alone(directory):
+        scan = scan_file_list(settings.root, extra=settings.extra_columns)
         if any(problem.fatal for problem in scan.problems):
             raise DatasetError(settings.root, scan.problems)
         fingerprint = _fingerprint(settings, scan)
@@ -83,7 +84,7 @@ def build_store(
         temporary.mkdir()
         try:
             _write(settings, scan, fingerprint, temporary, progress)
-            _put_in_place(temporary, directory)
+            put_in_place(temporary, directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -96,7 +97,7 @@ def _replaceable(directory: Path) -> bool:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Hold the lock of `directory`: a second build waits. The system drops it with the process."""
     lock = _lock(directory.with_name(f".{directory.name}.lock"))
     try:
@@ -143,6 +144,7 @@ def _fingerprint(settings: BuildSettings, scan: FileListScan) -> Fingerprint:
         "channels": settings.channels,
         "file_list_sha256": _sha256(settings.root / FILE_LIST),
         "videos_sha256": videos.hexdigest(),
+        **({"extra_columns": list(settings.extra_columns)} if settings.extra_columns else {}),
     }
 
 
@@ -173,7 +175,8 @@ def _write(
                 file.write(data)
                 digest.update(data)
                 length = len(loaded.frames)
-                rows.append(_row(row, first, length, loaded.n_source_frames))
+                placed = _row(row, first, length, loaded.n_source_frames)
+                rows.append(placed | {name: row[name] for name in settings.extra_columns})
                 first += length
             if progress:
                 progress(done, len(scan.table), name)
@@ -182,16 +185,27 @@ def _write(
     if not rows:
         none_left = Problem(FILE_LIST, None, "no usable clip is left", fatal=True)
         raise DatasetError(settings.root, [*skipped, none_left])
-    table = pd.DataFrame(rows, columns=list(STORE_COLUMNS))
+    table = pd.DataFrame(rows, columns=[*STORE_COLUMNS, *settings.extra_columns])
+    seal(folder, table, fingerprint, digest.hexdigest(), skipped)
+
+
+def seal(
+    folder: Path,
+    table: pd.DataFrame,
+    fingerprint: Fingerprint,
+    frames_sha256: str,
+    skipped: Sequence[Problem] = (),
+) -> None:
+    """Write table and manifest beside the frames of a new store, and sync all of it to disk."""
     table.to_csv(folder / TABLE, index=False, lineterminator="\n")
     manifest = {
         **{key: fingerprint[key] for key in ("format", "size", "fps", "channels")},
-        "n_clips": len(rows),
-        "n_frames": first,
+        "n_clips": len(table),
+        "n_frames": int(table["n_frames"].sum()),
         "fingerprint": fingerprint,
         "skipped": [asdict(problem) for problem in skipped],
         "bytes": {name: (folder / name).stat().st_size for name in (FRAMES, TABLE)},
-        "sha256": {FRAMES: digest.hexdigest(), TABLE: _sha256(folder / TABLE)},
+        "sha256": {FRAMES: frames_sha256, TABLE: _sha256(folder / TABLE)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     for path in (folder / FRAMES, folder / TABLE, folder / MANIFEST, folder):
@@ -222,7 +236,7 @@ def _row(row: dict[str, Any], first: int, length: int, n_source_frames: int) -> 
     return kept | placed | {"source_fps": row["FPS"], "source_frames": n_source_frames}
 
 
-def _put_in_place(temporary: Path, directory: Path) -> None:
+def put_in_place(temporary: Path, directory: Path) -> None:
     """Rename the finished folder to its name; an older store makes room for it just before."""
     if directory.exists():
         old = directory.with_name(f".{directory.name}.building-old-{os.getpid()}")

@@ -24,6 +24,11 @@ def _number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
     return parse
 
 
+def any_number(cell: str) -> float:
+    """The value of a cell in a column of the user's own; ValueError if it is no finite number."""
+    return _number(-math.inf, math.inf)(cell)
+
+
 def _whole(low: int, high: int) -> Callable[[str], int]:
     number = _number(low, high)
 

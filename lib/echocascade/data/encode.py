@@ -1,8 +1,10 @@
 """Frames to video files: Motion JPEG AVI as in EchoNet-Dynamic, H.264 MP4 for browsers."""
 
 import tempfile
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import cv2
@@ -16,13 +18,17 @@ AVI_QUANTISER = "3"
 # x264's macroblock tree reads beyond the edge of small pictures: without it, same frames give the
 # same bytes, here and in the clips of a blinded study.
 X264_PARAMS = "mbtree=0"
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-def write_avi(path: Path | str, frames: Frames, fps: float) -> None:
+def write_avi(
+    path: Path | str, frames: Frames, fps: float, *, metadata: Mapping[str, str] = NO_METADATA
+) -> None:
     """Write a Motion-JPEG AVI, the format of EchoNet-Dynamic; same frames, same bytes.
 
-    `frames` uint8 (T, H, W, 1 or 3) with even H and W (the chroma planes have half the size).
-    The file appears whole or not at all.
+    `frames` uint8 (T, H, W, 1 or 3) with even H and W (the chroma planes have half the size);
+    metadata: title and comment, if the clip shall say what it is. The file appears whole or not at
+    all.
     """
     path = Path(path)
     check_frames(frames)
@@ -34,6 +40,7 @@ def write_avi(path: Path | str, frames: Frames, fps: float) -> None:
         replacing(path, durable=False) as temporary,
         av.open(str(temporary), "w", format="avi", options={"fflags": "+bitexact"}) as out,
     ):
+        out.metadata.update(metadata)
         stream = out.add_stream("mjpeg", rate=_rate(fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         stream.thread_type = "NONE"
@@ -48,13 +55,21 @@ def write_avi(path: Path | str, frames: Frames, fps: float) -> None:
         out.mux(stream.encode())
 
 
-def encode_mp4(frames: Frames, fps: float, *, crf: int = 16, scale: int = 1) -> bytes:
+def encode_mp4(
+    frames: Frames,
+    fps: float,
+    *,
+    crf: int = 16,
+    scale: int = 1,
+    metadata: Mapping[str, str] = NO_METADATA,
+) -> bytes:
     """H.264 in MP4 (yuv420p, index at the front), the form that every browser plays; same frames,
     same bytes.
 
     `frames` uint8 (T, H, W, 1 or 3); `scale` enlarges by a whole factor with cubic interpolation
     (small clips are shown large); an odd side is padded by repeating its last line. One encoder
-    for real and generated clips: nothing but the picture may tell them apart.
+    for real and generated clips: nothing but the picture may tell them apart, unless `metadata`
+    (title, comment) shall say so.
     """
     check_frames(frames)
     if scale < 1 or not 0 <= crf <= 51:
@@ -64,6 +79,7 @@ def encode_mp4(frames: Frames, fps: float, *, crf: int = 16, scale: int = 1) -> 
         path = Path(folder) / "clip.mp4"
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(str(path), "w", format="mp4", options=options) as out:
+            out.metadata.update(metadata)
             stream = out.add_stream("libx264", rate=_rate(fps))
             pictures = [_even(_enlarge(p, scale)) for p in set_channels(frames, 3)]
             stream.height, stream.width = pictures[0].shape[:2]
@@ -82,10 +98,16 @@ def encode_mp4(frames: Frames, fps: float, *, crf: int = 16, scale: int = 1) -> 
 
 
 def write_mp4(
-    path: Path | str, frames: Frames, fps: float, *, crf: int = 16, scale: int = 1
+    path: Path | str,
+    frames: Frames,
+    fps: float,
+    *,
+    crf: int = 16,
+    scale: int = 1,
+    metadata: Mapping[str, str] = NO_METADATA,
 ) -> None:
     """`encode_mp4` into a file that appears whole or not at all."""
-    data = encode_mp4(frames, fps, crf=crf, scale=scale)
+    data = encode_mp4(frames, fps, crf=crf, scale=scale, metadata=metadata)
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(data)
 

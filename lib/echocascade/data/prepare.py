@@ -52,6 +52,8 @@ def store_folder(params: Params, data_dir: Path) -> Path:
         str(folder), params.store_size, params.store_fps, params.data.channels, params.data.pad,
         params.data.on_error,
     ]  # fmt: skip
+    extra = params.conditioning.extra_columns
+    facts += [list(extra)] if extra else []
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     return data_dir / f"prepared-{params.store_size}px-{params.store_fps}fps-{digest}"
 
@@ -62,7 +64,7 @@ def prepare_data(params: Params, data_dir: Path, progress: Progress | None = Non
     return ClipStore.build(
         root, store_folder(params, data_dir), size=params.store_size, fps=params.store_fps,
         channels=params.data.channels, pad=params.data.pad, on_error=params.data.on_error,
-        workers=params.workers, progress=progress,
+        workers=params.workers, extra_columns=params.conditioning.extra_columns, progress=progress,
     )  # fmt: skip
 
 

@@ -43,7 +43,8 @@ class ClipStore:
     """Clips of one data set at one size, rate and number of channels.
 
     `table` has one row a clip in the order of FileList.csv: FileName, EF (percent), ESV and EDV
-    (ml), Split, first_frame and n_frames (in the store), source_fps. `skipped` lists the clips that
+    (ml), Split, first_frame and n_frames (in the store), source_fps, and the extra columns that it
+    was built with. `skipped` lists the clips that
     were left out under on_error="skip". `pad` is the rule for windows that pass a clip's end:
 
     "mirror" (default)  play back and forth: the heart goes on beating, at its own pace
@@ -85,20 +86,23 @@ class ClipStore:
         pad: str = "mirror",
         on_error: str = "stop",
         workers: int = 2,
+        extra_columns: tuple[str, ...] = (),
         progress: Progress | None = None,
     ) -> "ClipStore":
         """The store of the data set in `root`, made in `directory` unless it is there already.
 
         Re-used when FileList.csv, the videos (size and time of change), `size`, `fps` and
         `channels` are those it was made from and its checksums hold; `pad` is only read from, and
-        may change. DatasetError lists every bad row and clip; with on_error="skip" the others are
+        may change. `extra_columns` of FileList.csv hold numbers that `table` keeps. DatasetError lists every bad row and clip; with on_error="skip" the others are
         used and the bad ones listed in `skipped`. A build that is killed leaves nothing behind
         that the next one would take for a store; of two at once one waits and uses the other's.
         """
         _check_pad(pad)
-        settings = BuildSettings(Path(root), size, float(fps), channels, on_error, workers)
+        settings = BuildSettings(
+            Path(root), size, float(fps), channels, on_error, workers, extra_columns
+        )
         directory = Path(directory)
-        build_store(settings, directory, _is_sound, progress)
+        build_store(settings, directory, is_sound, progress)
         store = cls.open(directory, pad=pad)
         if store.manifest.get("pad") != pad:
             store.manifest["pad"] = pad
@@ -202,7 +206,7 @@ def check_sums(directory: Path, manifest: dict[str, Any], names: Sequence[str]) 
             raise StoreError(f"{directory / name}: its checksum is not the manifest's")
 
 
-def _is_sound(directory: Path, fingerprint: dict[str, Any]) -> bool:
+def is_sound(directory: Path, fingerprint: dict[str, Any]) -> bool:
     """Whether the store was made from just this and is as it was written."""
     try:
         manifest = read_manifest(directory)

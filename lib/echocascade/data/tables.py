@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from echocascade.data.cells import PARSERS
+from echocascade.data.cells import PARSERS, any_number
 from echocascade.data.problems import Problem
 
 FILE_LIST = "FileList.csv"
@@ -51,22 +51,25 @@ class FileListScan:
     problems: list[Problem]
 
 
-def scan_file_list(root: Path, *, find_videos: bool = True, name: str = FILE_LIST) -> FileListScan:
-    """Read `root`/FileList.csv (UTF-8 with or without BOM, any line ends, extra columns ignored).
+def scan_file_list(
+    root: Path, *, find_videos: bool = True, name: str = FILE_LIST, extra: tuple[str, ...] = ()
+) -> FileListScan:
+    """Read `root`/FileList.csv (UTF-8 with or without BOM, any line ends).
 
-    A row with any bad cell is left out and reported. With `find_videos` a row whose clip is not a
+    Of other columns only those named in `extra` are read; each must hold finite numbers. A row with any bad cell is left out and reported. With `find_videos` a row whose clip is not a
     regular file inside the data folder is left out and reported too.
     """
     header, rows, problems = _read_rows(root, name)
     if header is None:
-        return FileListScan(_frame([]), [], [], problems)
-    problems += _header_problems(header, COLUMNS, name)
+        return FileListScan(_frame([], extra), [], [], problems)
+    wanted = (*COLUMNS, *extra)
+    problems += _header_problems(header, wanted, name)
     kept: list[dict[str, object]] = []
     lines: list[int] = []
     clips: list[NamedClip] = []
     seen: dict[str, tuple[int, str]] = {}
     for line, cells in rows:
-        row, found = _parse_row(header, cells)
+        row, found = _parse_row(header, cells, extra)
         problems += [Problem(name, line, what) for what in found]
         clip = row.get("FileName")
         if isinstance(clip, str):
@@ -82,7 +85,7 @@ def scan_file_list(root: Path, *, find_videos: bool = True, name: str = FILE_LIS
                 continue
             row["path"] = path
             clips.append(NamedClip(clip, line, path, int(str(row.get("NumberOfFrames", 0)))))
-        if not found and set(COLUMNS) <= set(row):
+        if not found and set(wanted) <= set(row):
             kept.append(row)
             lines.append(line)
     if not rows:
@@ -90,14 +93,14 @@ def scan_file_list(root: Path, *, find_videos: bool = True, name: str = FILE_LIS
     elif kept and max(float(str(row["EF"])) for row in kept) <= 1:
         what = "no EF is above 1: these are fractions; EF is wanted in percent (0 to 100)"
         problems.append(Problem(name, None, what, fatal=True))
-    return FileListScan(_frame(kept), lines, clips, problems)
+    return FileListScan(_frame(kept, extra), lines, clips, problems)
 
 
-def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, object]], extra: tuple[str, ...]) -> pd.DataFrame:
     """The rows as a DataFrame with fixed columns and types, also where there is none."""
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "path"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *extra, "path"])
     whole = ["FrameHeight", "FrameWidth", "NumberOfFrames"]
-    real = ["EF", "ESV", "EDV", "FPS"]
+    real = ["EF", "ESV", "EDV", "FPS", *extra]
     types: dict[str, str] = dict.fromkeys(real, "float64") | dict.fromkeys(whole, "int64")
     return table.astype(types)
 
@@ -155,17 +158,20 @@ def _duplicate(name: str, line: int, clip: str, split: str, first: tuple[int, st
     return Problem(name, line, f"FileName {clip!r} is already in row {first[0]}{splits}", leaks)
 
 
-def _parse_row(header: list[str], cells: list[str]) -> tuple[dict[str, object], list[str]]:
+def _parse_row(
+    header: list[str], cells: list[str], extra: tuple[str, ...]
+) -> tuple[dict[str, object], list[str]]:
     """The good cells of one row by column, and what is wrong with the others."""
     problems = []
     if len(cells) < len(header) or any(cells[len(header) :]):
         problems.append(f"{len(cells)} cells where the header has {len(header)}")
     row: dict[str, object] = {}
     for column, cell in zip(header, cells, strict=False):
-        if column not in PARSERS:
+        parse = PARSERS.get(column, any_number if column in extra else None)
+        if parse is None:
             continue
         try:
-            row[column] = PARSERS[column](cell)
+            row[column] = parse(cell)
         except ValueError as error:
             problems.append(f"{column} {_shown(cell)} {error}")
     return row, problems

@@ -7,6 +7,7 @@ Frames are uint8 (T, H, W, C); a model sees float32 (C, T, H, W) in [-1, 1]. Rea
 import numpy as np
 import torch
 from einops import rearrange, reduce
+from torch.nn import functional as F
 
 from echocascade.data.decode import VideoError, read_frames, read_video, video_fps
 from echocascade.data.encode import encode_mp4, write_avi, write_mp4
@@ -16,6 +17,7 @@ __all__ = [
     "Frames",
     "VideoError",
     "encode_mp4",
+    "enlarge",
     "frame_strip",
     "read_frames",
     "read_video",
@@ -80,3 +82,22 @@ def shrink(video: torch.Tensor, size: int, n_frames: int) -> torch.Tensor:
     if side == 1:
         return video
     return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=side, q=side)
+
+
+def enlarge(video: torch.Tensor, size: int, n_frames: int) -> torch.Tensor:
+    """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space and in time.
+
+    Frame i stays at its instant; the frames after the last known one repeat it.
+    """
+    t = video.shape[2]
+    if t != n_frames:
+        position = torch.arange(n_frames, device=video.device) * (t / n_frames)
+        left = position.floor().long()
+        right = (left + 1).clamp_max(t - 1)
+        weight = (position - left).to(video.dtype)[:, None, None]
+        video = torch.lerp(video[:, :, left], video[:, :, right], weight)
+    if video.shape[-1] == size:
+        return video
+    frames = rearrange(video, "b c t h w -> (b t) c h w")
+    frames = F.interpolate(frames, size=(size, size), mode="bilinear", align_corners=False)
+    return rearrange(frames, "(b t) c h w -> b c t h w", b=video.shape[0])

@@ -43,6 +43,15 @@ def draw_lvef(rng: np.random.Generator, rule: str, uniform_share: float = 0.5) -
             return float(value)
 
 
+def echonet_lvef_density(lvef_percent: FloatArray) -> FloatArray:
+    """Density of the rule "echonet" at LVEFs (N,) in percent, not normalised to its range."""
+    x = np.asarray(lvef_percent, float)[..., None]
+    weight, mean, sd = np.array(_LVEF_MIXTURE).T
+    parts = weight / (sd * np.sqrt(2 * np.pi)) * np.exp(-0.5 * ((x - mean) / sd) ** 2)
+    inside = (x[..., 0] >= LVEF_RANGE[0]) & (x[..., 0] <= LVEF_RANGE[1])
+    return np.where(inside, parts.sum(-1), 0.0)
+
+
 def draw_edv_ml(rng: np.random.Generator, lvef_percent: float) -> float:
     """End-diastolic volume in ml, 25..380: failing hearts are dilated."""
     log_median = 5.55 - 0.0199 * lvef_percent
