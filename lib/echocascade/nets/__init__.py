@@ -1,5 +1,6 @@
 """The network of every stage."""
 
+from echocascade.nets.entrance import Entrance
 from echocascade.nets.video_unet import UNetConfig, VideoUNet
 
-__all__ = ["UNetConfig", "VideoUNet"]
+__all__ = ["Entrance", "UNetConfig", "VideoUNet"]

@@ -1,29 +1,40 @@
 """Attention along time and over space with conditioning tokens, for (B, T, H, W, C) tensors."""
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echocascade.nets.layers import AdaptiveGroupNorm
+from echocascade.nets.layers import AdaptiveGroupNorm, Pointwise
+
+# Rows of a batch that one fused CUDA kernel takes: the grid of a launch is 65535 wide.
+_MAX_ROWS = 32768
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q k' / sqrt(d) + bias) v over (..., heads, length, d).
+    """softmax(q k' / sqrt(d) + bias) v over (N, heads, length, d); bias: (heads, length, length).
 
-    On the CPU bfloat16 matrix products of a few tokens are several times slower than float32
-    ones, so short sequences are computed in float32 there.
+    Short sequences on the CPU are two small matrix products a row. In bfloat16 those of heads
+    narrower than 64 are several times slower than in float32, and are computed in float32.
     """
-    short = q.device.type == "cpu" and q.shape[-2] <= 128
-    dtype = torch.float32 if short else v.dtype
-    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     with torch.autocast(q.device.type, enabled=False):
-        if short:
-            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            weights = weights if bias is None else weights + bias
-            return weights.softmax(-1) @ v
-        mask = None if bias is None else bias.to(dtype)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if q.device.type == "cpu" and q.shape[-2] <= 128:
+            return _attend_short(q, k, v, bias)
+        mask = None if bias is None else bias.to(v.dtype)
+        if not q.is_cuda or len(q) <= _MAX_ROWS:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        rows = zip(q.split(_MAX_ROWS), k.split(_MAX_ROWS), v.split(_MAX_ROWS), strict=True)
+        parts = [F.scaled_dot_product_attention(*row, attn_mask=mask) for row in rows]
+        return torch.cat(parts)
+
+
+def _attend_short(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    scale = q.shape[-1] ** -0.5
+    dtype = v.dtype if q.shape[-1] >= 64 else torch.float32
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    weights = ((q * scale) @ k.transpose(-2, -1)).float()
+    weights = weights if bias is None else weights + bias
+    return weights.softmax(-1).to(dtype) @ v
 
 
 class TemporalAttention(nn.Module):
@@ -36,23 +47,22 @@ class TemporalAttention(nn.Module):
         super().__init__()
         self.heads, self.max_frames = heads, max_frames
         self.norm = AdaptiveGroupNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.out = nn.Linear(channels, channels)
+        self.qkv = Pointwise(channels, 3 * channels, bias=False)
+        self.out = Pointwise(channels, channels)
         self.relative = nn.Parameter(torch.zeros(heads, 2 * max_frames + 1))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        t, h = x.shape[1], x.shape[2]
-        qkv = rearrange(
-            self.qkv(self.norm(x)), "b t h w (k n d) -> k b (h w) n t d", k=3, n=self.heads
-        )
+        b, t, h = x.shape[:3]
+        pixels = rearrange(self.norm(x), "b t h w c -> (b h w) t c").contiguous()
+        qkv = rearrange(self.qkv(pixels), "p t (k n d) -> k p n t d", k=3, n=self.heads)
         steps = torch.arange(t, device=x.device)
         distance = (steps[None] - steps[:, None]).clamp(-self.max_frames, self.max_frames)
         bias = self.relative[:, distance + self.max_frames]
         y = _attend(qkv[0], qkv[1], qkv[2], bias.float())
-        y = rearrange(y, "b (h w) n t d -> b t h w (n d)", h=h)
-        return x + self.out(y.to(x.dtype))
+        y = self.out(rearrange(y, "p n t d -> p t (n d)").to(x.dtype))
+        return x + rearrange(y, "(b h w) t c -> b t h w c", b=b, h=h)
 
 
 class SpatialAttention(nn.Module):
@@ -66,25 +76,22 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.heads, self.tokens = heads, tokens
         self.norm = AdaptiveGroupNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.qkv = Pointwise(channels, 3 * channels, bias=False)
         self.conditioning = nn.Linear(embedding, 2 * tokens * channels)
-        self.out = nn.Linear(channels, channels)
+        self.out = Pointwise(channels, channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        b, t, h = x.shape[:3]
+        t, h = x.shape[1], x.shape[2]
         qkv = rearrange(
-            self.qkv(self.norm(x)), "b t h w (k n d) -> k b t n (h w) d", k=3, n=self.heads
+            self.qkv(self.norm(x)), "b t h w (k n d) -> k (b t) n (h w) d", k=3, n=self.heads
         )
-        tokens = rearrange(
-            self.conditioning(embedding),
-            "b (k m n d) -> k b 1 n m d",
-            k=2,
-            m=self.tokens,
-            n=self.heads,
-        ).expand(2, b, t, -1, -1, -1)
-        k = torch.cat([qkv[1], tokens[0].to(qkv.dtype)], dim=-2)
-        v = torch.cat([qkv[2], tokens[1].to(qkv.dtype)], dim=-2)
-        y = rearrange(_attend(qkv[0], k, v), "b t n (h w) d -> b t h w (n d)", h=h)
+        tokens = repeat(
+            self.conditioning(embedding).to(qkv.dtype), "b (k m n d) -> k (b t) n m d",
+            k=2, m=self.tokens, n=self.heads, t=t,
+        )  # fmt: skip
+        k = torch.cat([qkv[1], tokens[0]], dim=-2)
+        v = torch.cat([qkv[2], tokens[1]], dim=-2)
+        y = rearrange(_attend(qkv[0], k, v), "(b t) n (h w) d -> b t h w (n d)", t=t, h=h)
         return x + self.out(y.to(x.dtype))

@@ -13,6 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class Pointwise(nn.Linear):
+    """A linear map of the channels: (..., C) -> (..., C').
+
+    On the CPU it is computed in float32 as a 1 x 1 convolution, which on processors that are not
+    Intel's is more than twice as fast as the matrix product of PyTorch's builds.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = input
+        plain = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+        if not (plain and x.device.type == "cpu"):
+            return F.linear(x, self.weight, self.bias)
+        n = math.prod(x.shape[:-1])
+        # a batch of 16 takes the fast convolution with one thread too
+        rows = x.reshape(16 if n % 16 == 0 else 1, -1, 1, x.shape[-1])
+        maps = rearrange(rows, "b h w c -> b c h w")
+        y = F.conv2d(maps, self.weight[:, :, None, None], self.bias)
+        return rearrange(y, "b c h w -> b h w c").reshape(*x.shape[:-1], -1)
+
+
 class SpatialConv(nn.Module):
     """(1, k, k) convolution: each frame on its own. (B, T, H, W, C) -> (B, T, H, W, C')."""
 
@@ -25,6 +45,18 @@ class SpatialConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frames = rearrange(x, "b t h w c -> (b t) c h w")
         return rearrange(self.conv(frames), "(b t) c h w -> b t h w c", b=x.shape[0])
+
+    def of_part(self, x: Tensor, channels: Tensor, bias: bool) -> Tensor:
+        """What the input channels with these numbers add to the result, with the bias or not.
+
+        The results of all parts, one of them with the bias, add up to `forward`'s.
+        """
+        frames = rearrange(x, "b t h w c -> (b t) c h w")
+        weight = self.conv.weight.index_select(1, channels)
+        y = F.conv2d(
+            frames, weight, self.conv.bias if bias else None, padding=self.conv.padding
+        )  # fmt: skip
+        return rearrange(y, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
 class TemporalConv(nn.Module):
@@ -150,7 +182,7 @@ class ResidualBlock(nn.Module):
         self.conv_time = TemporalConv(out_channels, kernel_t)
         self.conv_out = SpatialConv(out_channels, out_channels, gain=0.1)
         self.shortcut = (
-            nn.Linear(in_channels, out_channels, bias=False)
+            Pointwise(in_channels, out_channels, bias=False)
             if in_channels != out_channels
             else nn.Identity()
         )
@@ -168,7 +200,7 @@ class Downsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.project = nn.Linear(4 * in_channels, out_channels)
+        self.project = Pointwise(4 * in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(rearrange(x, "b t (h p) (w q) c -> b t h w (p q c)", p=2, q=2))
@@ -179,7 +211,7 @@ class Upsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.project = nn.Linear(in_channels, 4 * out_channels)
+        self.project = Pointwise(in_channels, 4 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return rearrange(self.project(x), "b t h w (p q c) -> b t (h p) (w q) c", p=2, q=2)

@@ -7,8 +7,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from echocascade.nets.attention import SpatialAttention, TemporalAttention
+from echocascade.nets.entrance import Entrance
 from echocascade.nets.layers import (
     AdaptiveGroupNorm,
     Downsample,
@@ -24,21 +26,44 @@ from echocascade.nets.layers import (
 class UNetConfig:
     """Sizes of a `VideoUNet`; the fields are the YAML keys of `network`.
 
-    patch: pixels per side that one cell of the top level covers (1: full resolution).
+    blocks_per_level: one number for all levels, or one a level; the way up has one more each.
+    patch: pixels per side that one cell of the top level covers (1: full resolution). More than 1
+    is the memory-efficient way: the network halves or quarters the picture before it widens.
     full_resolution_channels: channels of a stem and head at full resolution, 0 for none. With
     patch > 1 it lets the network draw texture finer than a patch.
-    temporal_attention, spatial_attention: the levels (0 is the finest) that have them.
+    temporal_attention, spatial_attention: the levels (0 is the finest) that have them, after
+    every block; middle_spatial_attention gives it to the middle blocks alone.
+    attention_heads, attention_head_channels: so many heads at every level or, where the second is
+    not 0, as many as the level's channels hold, at least one.
+    checkpoint_activations: keep only what enters a block and compute its inside again in the
+    backward pass: the same gradients for far less memory and about a third more time.
     """
 
     base_channels: int = 64
     channel_multipliers: tuple[int, ...] = (1, 2, 4)
-    blocks_per_level: int = 2
+    blocks_per_level: int | tuple[int, ...] = 2
     middle_blocks: int = 2
     patch: int = 1
     full_resolution_channels: int = 0
     temporal_attention: tuple[int, ...] = (1, 2)
     spatial_attention: tuple[int, ...] = (2,)
+    middle_spatial_attention: bool = False
     attention_heads: int = 4
+    attention_head_channels: int = 0
+    checkpoint_activations: bool = False
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks on the way down, level by level."""
+        n_levels = len(self.channel_multipliers)
+        if isinstance(self.blocks_per_level, int):
+            return (self.blocks_per_level,) * n_levels
+        if len(self.blocks_per_level) != n_levels:
+            raise ValueError(
+                f"blocks_per_level has {len(self.blocks_per_level)} entries and "
+                f"channel_multipliers {n_levels}: give one a level, or one number for all"
+            )
+        return tuple(self.blocks_per_level)
 
 
 class Level(nn.Module):
@@ -46,15 +71,16 @@ class Level(nn.Module):
 
     def __init__(
         self, in_channels: Sequence[int], channels: int, embedding: int, *, config: UNetConfig,
-        level: int,
+        level: int, spatial: bool,
     ):  # fmt: skip
         super().__init__()
         heads = config.attention_heads
+        if config.attention_head_channels:
+            heads = max(channels // config.attention_head_channels, 1)
+        self.checkpoint_activations = config.checkpoint_activations
         self.blocks = nn.ModuleList(ResidualBlock(c, channels, embedding) for c in in_channels)
         self.spatial = nn.ModuleList(
-            SpatialAttention(channels, embedding, heads)
-            for _ in in_channels
-            if level in config.spatial_attention
+            SpatialAttention(channels, embedding, heads) for _ in in_channels if spatial
         )
         self.temporal = nn.ModuleList(
             TemporalAttention(channels, heads)
@@ -62,8 +88,26 @@ class Level(nn.Module):
             if level in config.temporal_attention
         )
 
-    def step(self, i: int, x: Tensor, embedding: Tensor, time_aware: bool) -> Tensor:
-        """Block i and its attentions."""
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def step(
+        self, i: int, x: Tensor, embedding: Tensor, time_aware: bool, skip: Tensor | None = None
+    ) -> Tensor:
+        """Block i of x, joined with `skip` where there is one, and its attentions."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            # nothing in a block draws random numbers
+            return checkpoint(
+                self._step, i, x, embedding, time_aware, skip,
+                use_reentrant=False, preserve_rng_state=False,
+            )  # type: ignore[no-any-return]  # fmt: skip
+        return self._step(i, x, embedding, time_aware, skip)
+
+    def _step(
+        self, i: int, x: Tensor, embedding: Tensor, time_aware: bool, skip: Tensor | None
+    ) -> Tensor:
+        if skip is not None:
+            x = torch.cat([x, skip], dim=-1)
         x = self.blocks[i](x, embedding, time_aware)
         if self.spatial:
             x = self.spatial[i](x, embedding)
@@ -87,7 +131,8 @@ class VideoUNet(nn.Module):
         super().__init__()
         if len(config.channel_multipliers) < 1:
             raise ValueError("channel_multipliers is empty: give one multiplier a level")
-        self.config, self.n_scalars, self.out_channels = config, n_scalars, out_channels
+        self.config, self.n_scalars = config, n_scalars
+        self.in_channels, self.out_channels = in_channels, out_channels
         widths = [config.base_channels * m for m in config.channel_multipliers]
         embedding = 4 * config.base_channels
         self.noise_features = FourierFeatures(16, 0.05, 2.0)
@@ -107,22 +152,22 @@ class VideoUNet(nn.Module):
         skips = [widths[0]]
         width = widths[0]
         for level, out in enumerate(widths):
-            ins = [width] + [out] * (config.blocks_per_level - 1)
-            self.down.append(Level(ins, out, embedding, config=config, level=level))
-            skips += [out] * config.blocks_per_level
+            ins = [width] + [out] * (config.blocks[level] - 1)
+            self.down.append(self._level(ins, out, level))
+            skips += [out] * config.blocks[level]
             width = out
             if level + 1 < len(widths):
                 self.shrink.append(Downsample(width, width))
                 skips.append(width)
-        self.middle = Level(
-            [width] * config.middle_blocks, width, embedding, config=config, level=len(widths) - 1
+        self.middle = self._level(
+            [width] * config.middle_blocks, width, len(widths) - 1, config.middle_spatial_attention
         )
         self.up = nn.ModuleList()
         self.grow = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
-            n = config.blocks_per_level + 1
+            n = config.blocks[level] + 1
             ins = [(width if i == 0 else out) + skips.pop() for i in range(n)]
-            self.up.append(Level(ins, out, embedding, config=config, level=level))
+            self.up.append(self._level(ins, out, level))
             width = out
             if level > 0:
                 self.grow.append(Upsample(width, width))
@@ -131,6 +176,12 @@ class VideoUNet(nn.Module):
         self.head = SpatialConv(width, head_out * config.patch**2, gain=1.0 if self.fine else 0.1)
         if self.fine:
             self.fine_out = SpatialConv(self.fine, out_channels, gain=0.1)
+
+    def _level(self, ins: list[int], out: int, level: int, spatial: bool = False) -> Level:
+        return Level(
+            ins, out, 4 * self.config.base_channels, config=self.config, level=level,
+            spatial=spatial or level in self.config.spatial_attention,
+        )  # fmt: skip
 
     def embedding(self, c_noise: Tensor, scalars: Tensor, given: Tensor) -> Tensor:
         """Embedding (B, E) of c_noise (B,), scalars (B, n_scalars) and their flags `given`.
@@ -147,20 +198,35 @@ class VideoUNet(nn.Module):
         self, x: Tensor, c_noise: Tensor, scalars: Tensor, given: Tensor, time_aware: bool = True
     ) -> Tensor:
         """x: (B, C_in, T, H, W), any real values; returns (B, C_out, T, H, W)."""
+        embedding = self.embedding(c_noise, scalars, given)
+        return self.body(self.entrance(x), embedding, time_aware)
+
+    def entrance(self, x: Tensor, part: slice | None = None, bias: bool = True) -> Entrance:
+        """The first convolutions of x (B, C, T, H, W), which holds the input channels `part`."""
         side = self.config.patch * 2 ** (len(self.config.channel_multipliers) - 1)
         if x.shape[-1] % side or x.shape[-2] % side:
             raise ValueError(
                 f"height and width must be multiples of {side} for this network, got "
                 f"{x.shape[-2]} x {x.shape[-1]}"
             )
-        e = self.embedding(c_noise, scalars, given)
         x = rearrange(x, "b c t h w -> b t h w c").contiguous()
         p = self.config.patch
-        fine = self.fine_in(x) if self.fine else None
-        h = self.stem(rearrange(x, "b t (h p) (w q) c -> b t h w (p q c)", p=p, q=p))
+        patches = rearrange(x, "b t (h p) (w q) c -> b t h w (p q c)", p=p, q=p)
+        if part is None:
+            return Entrance(self.stem(patches), self.fine_in(x) if self.fine else None)
+        numbers = torch.arange(self.in_channels * p * p, device=x.device)
+        of_stem = rearrange(numbers, "(k c) -> k c", k=p * p)[:, part].flatten()
+        stem = self.stem.of_part(patches, of_stem, bias)
+        fine = self.fine_in.of_part(x, numbers[part], bias) if self.fine else None
+        return Entrance(stem, fine)
+
+    def body(self, entrance: Entrance, embedding: Tensor, time_aware: bool = True) -> Tensor:
+        """All but the first convolutions; embedding: (B, E). Returns (B, C_out, T, H, W)."""
+        e, h, fine = embedding, entrance.stem, entrance.fine
+        p = self.config.patch
         skips = [h]
         for level, stage in enumerate(self.down):
-            for i in range(len(stage.blocks)):  # type: ignore[arg-type]
+            for i in range(len(stage)):  # type: ignore[arg-type]
                 h = stage.step(i, h, e, time_aware)  # type: ignore[operator]
                 skips.append(h)
             if level < len(self.shrink):
@@ -169,8 +235,8 @@ class VideoUNet(nn.Module):
         for i in range(self.config.middle_blocks):
             h = self.middle.step(i, h, e, time_aware)
         for level, stage in enumerate(self.up):
-            for i in range(len(stage.blocks)):  # type: ignore[arg-type]
-                h = stage.step(i, torch.cat([h, skips.pop()], dim=-1), e, time_aware)  # type: ignore[operator]
+            for i in range(len(stage)):  # type: ignore[arg-type]
+                h = stage.step(i, h, e, time_aware, skips.pop())  # type: ignore[operator]
             if level < len(self.grow):
                 h = self.grow[level](h)
         h = self.head(F.silu(self.norm_out(h)))

@@ -1,9 +1,10 @@
 """Parameters of the cascade: networks, training, samplers, guidance."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from echocascade.params.networks import PRESETS, NetworkPreset
 from echocascade.params.section import (
     Fraction,
     ParamsError,
@@ -15,24 +16,56 @@ from echocascade.params.section import (
 
 
 class NetworkParams(Section):
-    """Sizes of a stage's U-Net, see `nets.video_unet.UNetConfig`."""
+    """Sizes of a stage's U-Net, see `nets.video_unet.UNetConfig`.
 
+    A `preset` gives the values of `params.networks`; a key that is given beside it wins.
+    """
+
+    preset: NetworkPreset | None = None
     base_channels: Positive = 64
     channel_multipliers: tuple[Positive, ...] = (1, 2, 4)
-    blocks_per_level: Positive = 2
+    blocks_per_level: Positive | tuple[Positive, ...] = 2
     middle_blocks: Positive = 2
     patch: Literal[1, 2, 4, 8] = 1
     full_resolution_channels: Annotated[int, Field(ge=0)] = 0
     temporal_attention: tuple[int, ...] = (1, 2)
     spatial_attention: tuple[int, ...] = (2,)
+    middle_spatial_attention: bool = False
     attention_heads: Positive = 4
+    attention_head_channels: Annotated[int, Field(ge=0)] = 0
+    checkpoint_activations: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        preset = PRESETS.get(given.get("preset")) if isinstance(given, dict) else None
+        return given if preset is None else {**preset, **given}
+
+    @model_validator(mode="after")
+    def _one_a_level(self) -> Self:
+        blocks, n_levels = self.blocks_per_level, len(self.channel_multipliers)
+        if not isinstance(blocks, int) and len(blocks) != n_levels:
+            raise ValueError(
+                f"blocks_per_level has {len(blocks)} entries and channel_multipliers {n_levels}: "
+                "give one a level, or one number for all"
+            )
+        return self
 
 
 class TrainingParams(Section):
+    """Training of one stage.
+
+    It ends after `steps`, or when `max_minutes` or `max_hours` of computing are spent, whichever
+    comes first. `batch_size` is what one optimiser step averages over, all devices together; a
+    device that can hold no more than `device_batch` of it adds up several parts.
+    """
+
     steps: Positive
     max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_hours: Annotated[float, Field(gt=0)] | None = None
     batch_size: Positive = 32
-    accumulate: Positive = 1
+    device_batch: Positive | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -45,18 +78,33 @@ class TrainingParams(Section):
     drop_condition: Fraction = 0.1
     sigma_aug_max: Annotated[float, Field(ge=0)] = 0.2
     crop: Positive | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    on_change: Literal["set_aside", "stop"] = "set_aside"
+    max_bad_steps: Positive = 3
     validate_clips: Positive = 64
     validate_times: Positive = 8
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.max_minutes is not None and self.max_hours is not None:
+            raise ValueError("give max_minutes or max_hours, not both")
+        return self
+
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds of computing that the training may take, or None."""
+        if self.max_hours is not None:
+            return 3600 * self.max_hours
+        return None if self.max_minutes is None else 60 * self.max_minutes
 
 
 class SamplerParams(Section):
     """How one stage is sampled (Karras22 Alg. 2; Lu22 for dpmpp_2m)."""
 
-    method: Literal["heun", "dpmpp_2m"] = "heun"
-    steps: Annotated[int, Field(ge=2)] = 32
+    method: Literal["heun", "dpmpp_2m", "consistency"] = "heun"
+    steps: Positive = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
     rho: Annotated[float, Field(gt=0)] = 7.0
@@ -81,6 +129,17 @@ class StageParams(Section):
     @property
     def duration_s(self) -> float:
         return self.n_frames / self.fps
+
+    @model_validator(mode="after")
+    def _samples_what_is_trained(self) -> Self:
+        if self.sampler.method == "consistency":
+            raise ValueError(
+                "sampler.method consistency is for distilled weights, which notebook 06 makes when "
+                "sampling.distillation.steps is above 0; allowed here: heun, dpmpp_2m"
+            )
+        if self.sampler.steps < 2:
+            raise ValueError(f"sampler.steps is {self.sampler.steps}; allowed: 2 or more")
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

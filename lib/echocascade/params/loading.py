@@ -29,7 +29,9 @@ def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] =
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
+        found = error.errors()
+        inner = [e for e in found if not any(_inside(o["loc"], e["loc"]) for o in found)]
+        lines = [_explain(e) for e in inner]
         raise ParamsError("\n".join(f"{path}: {line}" for line in lines)) from None
 
 
@@ -65,8 +67,13 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
+def _inside(place: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
+    """Whether an error's place lies within another's, which it then explains."""
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
 def _explain(error: Any) -> str:
-    location = tuple(k for k in error["loc"] if not (isinstance(k, str) and "[" in k))
+    location = tuple(k for k in error["loc"] if not (isinstance(k, str) and {"[", "-"} & {*k}))
     name = ".".join(map(str, location)) or "this file"
     if error["type"] == "extra_forbidden":
         return f"{name}: unknown key{nearest(str(location[-1]), _fields_at(location[:-1]))}"

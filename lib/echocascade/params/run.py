@@ -7,10 +7,15 @@ from typing import Any, Self
 import yaml
 from pydantic import model_validator
 
+from echocascade.params.card import CardParams
 from echocascade.params.cascade import CascadeParams
+from echocascade.params.conditioning import ConditioningParams
 from echocascade.params.data import DataParams
 from echocascade.params.evaluation import EvaluationParams, RegressorParams
+from echocascade.params.rebalancing import RebalancingParams
+from echocascade.params.sampling import SamplingParams
 from echocascade.params.section import Positive, RunName, Section
+from echocascade.params.study import StudyParams
 from echocascade.params.tree import position
 
 
@@ -19,17 +24,24 @@ class Params(Section):
     title: str = ""
     seed: int = 0
     workers: Positive = 2
+    devices: Positive = 1
     data: DataParams = DataParams()
+    conditioning: ConditioningParams = ConditioningParams()
     regressor: RegressorParams
     cascade: CascadeParams
     evaluation: EvaluationParams = EvaluationParams()
+    sampling: SamplingParams = SamplingParams()
+    study: StudyParams = StudyParams()
+    rebalancing: RebalancingParams = RebalancingParams()
     weights_dir: str = "weights"
+    card: CardParams = CardParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for what, size, fps in [
             *((f"stage {s.name}", s.size, s.fps) for s in self.cascade.stages),
             ("regressor", self.regressor.size, self.regressor.fps),
+            ("rebalancing.experiment.regressor", self.downstream.size, self.downstream.fps),
         ]:
             if self.store_size % size or self.store_fps % fps:
                 raise ValueError(
@@ -51,6 +63,11 @@ class Params(Section):
     @property
     def store_fps(self) -> int:
         return max(self.regressor.fps, *(s.fps for s in self.cascade.stages), 1)
+
+    @property
+    def downstream(self) -> RegressorParams:
+        """The regressor that the rebalancing experiment trains: its own, or one like the judge."""
+        return self.rebalancing.experiment.regressor or self.regressor
 
     @property
     def is_phantom(self) -> bool:
