@@ -4,6 +4,7 @@ Nothing here knows what a heart or a video is; tensors of any rank (B, ...) go t
 """
 
 from echocascade.diffusion.guidance import ALL_SIGMAS, guided, guided_batched
+from echocascade.diffusion.inpainting import Held, holding
 from echocascade.diffusion.loss import EDMLoss
 from echocascade.diffusion.mixture import GaussianMixture, probability_flow_1d
 from echocascade.diffusion.preconditioning import Denoise, Denoiser, Preconditioning, bind
@@ -28,12 +29,14 @@ __all__ = [
     "Denoiser",
     "EDMLoss",
     "GaussianMixture",
+    "Held",
     "Preconditioning",
     "Step",
     "Trajectory",
     "bind",
     "guided",
     "guided_batched",
+    "holding",
     "karras_sigmas",
     "network_evaluations",
     "plan_steps",

@@ -112,7 +112,7 @@ def sample_euler(
     The yardstick for the others; without churn it is DDIM. Arguments: see the module.
     """
     churn = Churn(S_churn, S_tmin, S_tmax, S_noise)
-    return _sample(_euler_step, denoise, latents, sigmas, churn, randn_like, callback)
+    return run_steps(_euler_step, denoise, latents, sigmas, churn, randn_like, callback)
 
 
 def sample_heun(
@@ -132,7 +132,7 @@ def sample_heun(
     Arguments: see the module.
     """
     churn = Churn(S_churn, S_tmin, S_tmax, S_noise)
-    return _sample(_heun_step, denoise, latents, sigmas, churn, randn_like, callback)
+    return run_steps(_heun_step, denoise, latents, sigmas, churn, randn_like, callback)
 
 
 def sample_dpmpp_2m(
@@ -153,7 +153,7 @@ def sample_dpmpp_2m(
     order. Arguments: see the module.
     """
     churn = Churn(S_churn, S_tmin, S_tmax, S_noise)
-    return _sample(_TwoMultistep(), denoise, latents, sigmas, churn, randn_like, callback)
+    return run_steps(_TwoMultistep(), denoise, latents, sigmas, churn, randn_like, callback)
 
 
 SAMPLERS = {"euler": sample_euler, "heun": sample_heun, "dpmpp_2m": sample_dpmpp_2m}
@@ -161,7 +161,7 @@ SAMPLERS = {"euler": sample_euler, "heun": sample_heun, "dpmpp_2m": sample_dpmpp
 
 def network_evaluations(sampler: str, steps: int) -> int:
     """Calls of denoise that a sampler makes on a schedule of `steps` steps that ends at 0."""
-    if sampler not in SAMPLERS:
+    if sampler not in (*SAMPLERS, "consistency"):
         raise ValueError(f"sampler is {sampler!r}; allowed: {', '.join(SAMPLERS)}")
     return 2 * steps - 1 if sampler == "heun" else steps
 
@@ -170,7 +170,7 @@ _Advance = Callable[[Denoise, Tensor, Step], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def _sample(
+def run_steps(
     advance: _Advance,
     denoise: Denoise,
     latents: Tensor,

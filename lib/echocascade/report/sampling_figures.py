@@ -55,35 +55,6 @@ def guidance_figure(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def solver_figure(table: pd.DataFrame) -> go.Figure:
-    """LVEF error and frame-to-frame change of `sampling.compare_samplers` over evaluations."""
-    panels = {
-        "MAE": ("LVEF error", "mean |measured − requested|, points"),
-        "difference_ratio": ("Frame-to-frame change", "generated / real"),
-    }
-    titles = [title for title, _ in panels.values()]
-    figure = new_figure("What a network evaluation buys in the first stage", 2, titles)
-    for column, (measure, (_, axis)) in enumerate(panels.items(), start=1):
-        for colour, (name, rows) in zip(
-            COLOURS, table.groupby("sampler", sort=False), strict=False
-        ):
-            figure.add_scatter(
-                x=rows["evaluations"], y=rows[measure], name=str(name), legendgroup=str(name),
-                showlegend=column == 1, mode="lines+markers", marker={"size": 8},
-                line={"width": 3, "color": colour},
-                text=[f"{n} steps, {s:.2f} s a clip" for n, s in
-                      zip(rows["steps"], rows["seconds_per_clip"], strict=True)],
-                row=1, col=column,
-            )  # fmt: skip
-        figure.update_xaxes(title="network evaluations a clip", row=1, col=column)
-        figure.update_yaxes(title=axis, rangemode="tozero", row=1, col=column)
-    figure.add_hline(
-        y=1, line={"width": 1, "dash": "dot", "color": QUIET}, annotation_text="as real",
-        row=1, col=2,
-    )  # fmt: skip
-    return figure
-
-
 def slider_figure(hearts: Hearts) -> go.Figure:
     """A slider over the requested LVEF: the fullest and the emptiest frame, and the area curve."""
     panels = ["fullest frame", "emptiest frame", "cavity area by segmentation"]

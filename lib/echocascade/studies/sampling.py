@@ -12,16 +12,10 @@ from einops import rearrange
 from echocascade.cascade.synthesis import Guidance
 from echocascade.data.atomic import replacing
 from echocascade.data.clips import EvaluationClips
-from echocascade.data.video import shrink, to_model, to_uint8
-from echocascade.diffusion import network_evaluations
-from echocascade.evaluation.echo_distance import frame_difference
+from echocascade.data.video import to_model
 from echocascade.evaluation.stick import StickReading, segment_lvef
-from echocascade.params import SamplerParams
 from echocascade.rng import derive_seed
-from echocascade.studies.controls import linear_baseline
-from echocascade.studies.protocol import Progress, Trained, requested_lvef, task_clips
-
-CHURN_A_STEP = 0.2  # gamma of the churned variant where the run has none; Karras22 caps it at 0.41
+from echocascade.studies.protocol import Trained
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,8 @@ def same_patient(
 ) -> Hearts:  # fmt: skip
     """The first of `clips` once for every LVEF (N,) in percent, with the noise of each seed (N)."""
     frames = np.repeat(clips.frames[:1, 0], len(seeds), axis=0)
-    videos = trained.generate(frames, lvef_percent, seeds, scale)[-1]
+    rows = np.repeat(clips.index[:1], len(seeds))
+    videos = trained.generate(frames, lvef_percent, seeds, scale, rows)[-1]
     return Hearts(
         frames[0], np.asarray(lvef_percent, float), videos, trained.read_lvef(videos),
         [segment_lvef(video, trained.last.duration_s) for video in videos], trained.last.fps,
@@ -99,7 +94,8 @@ def time_stages(
     seconds_per_clip.
     """
     frames = np.resize(clips.frames[:, 0], (n_clips, *clips.frames.shape[2:]))
-    I_c, lambda_c, seeds = _inputs(frames, np.resize(clips.lvef_percent, n_clips))
+    own, index = np.resize(clips.lvef_percent, n_clips), np.resize(clips.index, n_clips)
+    I_c, lambda_c, seeds = _inputs(trained, frames, own, index)
     guidance = Guidance.of(trained.params.cascade.guidance, scale)
     rows, lowres = [], None
     for stage in trained.cascade.stages:
@@ -120,69 +116,8 @@ def time_stages(
     return pd.DataFrame(rows)
 
 
-def sampler_variants(own: SamplerParams) -> list[tuple[str, SamplerParams]]:
-    """DPM-Solver++(2M), Heun and Heun with churn around the evaluations that the run's sampler has.
-
-    Half to three times as many; half is left to the multistep solver, which can live with it.
-    """
-    budget = network_evaluations(own.method, own.steps)
-    churn = own.S_churn or CHURN_A_STEP * own.steps
-    plan = [
-        ("DPM-Solver++(2M)", "dpmpp_2m", 0.0, (0.5, 1, 2)),
-        ("Heun", "heun", 0.0, (1, 2, 3)),
-        ("Heun with churn", "heun", churn, (1, 2, 3)),
-    ]
-    variants = []
-    for name, method, S_churn, shares in plan:
-        for share in shares:
-            wanted = share * budget
-            steps = max(2, round(wanted if method == "dpmpp_2m" else (wanted + 1) / 2))
-            changed = {"method": method, "steps": steps, "S_churn": S_churn}
-            variants.append((name, own.model_copy(update=changed)))
-    return variants
-
-
-def compare_samplers(
-    trained: Trained, scale: float, n_clips: int, progress: Progress | None = None
-) -> pd.DataFrame:
-    """The first stage alone under other samplers, on VAL clips with random requests.
-
-    The regressor reads its clips enlarged linearly. Columns: sampler, steps, S_churn, evaluations,
-    seconds_per_clip, MAE (points), difference_ratio (frame-to-frame change over that of real clips
-    at the same size; above 1 is noise or flicker left over).
-    """
-    clips = task_clips(trained, "VAL", n_clips, draws=1)
-    requested = requested_lvef(trained.params, clips, "generation", "VAL")
-    I_c, lambda_c, seeds = _inputs(clips.frames[:, 0], requested)
-    stage = trained.cascade.stages[0]
-    size, n_frames = stage.stage.params.size, stage.stage.params.n_frames
-    real = frame_difference(shrink(to_model(clips.video), size, n_frames)).mean()
-    guidance = Guidance.of(trained.params.cascade.guidance, scale)
-    rows, variants = [], sampler_variants(stage.stage.params.sampler)
-    for i, (name, sampler) in enumerate(variants):
-        start = time.perf_counter()
-        video = stage.sample(
-            I_c, lambda_c, seeds, seed=trained.params.seed, sampler=sampler, guidance=guidance
-        ).cpu()
-        seconds = time.perf_counter() - start
-        measured = trained.read_lvef(linear_baseline(trained.params, to_uint8(video)))
-        rows.append(
-            {
-                "sampler": name, "steps": sampler.steps, "S_churn": sampler.S_churn,
-                "evaluations": stage.evaluations(sampler),
-                "seconds_per_clip": seconds / len(requested),
-                "MAE": float(np.abs(measured - requested).mean()),
-                "difference_ratio": frame_difference(video).mean() / real if real else np.nan,
-            }
-        )  # fmt: skip
-        if progress is not None:
-            progress(i + 1, len(variants), name)
-    return pd.DataFrame(rows)
-
-
 def _inputs(
-    frames: np.ndarray, lvef_percent: np.ndarray
+    trained: Trained, frames: np.ndarray, lvef_percent: np.ndarray, rows: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
     I_c = to_model(rearrange(frames, "n h w c -> n 1 h w c"))[:, :, 0]
-    lambda_c = torch.as_tensor(lvef_percent, dtype=torch.float32)[:, None] / 100
-    return I_c, lambda_c, list(range(len(frames)))
+    return I_c, trained.lambda_c(lvef_percent, rows), list(range(len(frames)))
