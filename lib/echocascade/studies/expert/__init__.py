@@ -1,0 +1,1 @@
+"""The blinded reader study: its design, its clips, its answers, and what they show."""
