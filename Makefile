@@ -3,20 +3,24 @@
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEER_STAMP := .venv-peer/.installed
 RUN ?= quick
 
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done
 
-.PHONY: help demo params-given run test lint lab report format
+.PHONY: help demo params-given run test test-slurm lint study lab report format peer bench bench-peer
 
 help:
 	@echo "make demo                       phantom, training, sampling, evaluation, report (about a quarter of an hour on 2 cores)"
-	@echo "make run PARAMS=params/x.yaml   the same for any parameters; DATA=folder CORES=n NAME=run"
+	@echo "make run PARAMS=params/x.yaml   the same for any parameters; DATA=folder CORES=n NAME=run PROFILE=slurm"
 	@echo "make report RUN=quick           write the report of a run anew"
+	@echo "make study RUN=quick            the reading room: a blinded study of a run's clips, on this machine"
 	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       lint, types, tests, and all notebooks at their smallest"
+	@echo "make test-slurm                 a run through a real Slurm on this machine, disturbed on the way"
+	@echo "make bench                      how fast this machine runs every part; bench-peer: beside imagen-pytorch"
 	@echo "make lint | make format         check, or repair, the style of the code"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -39,16 +43,44 @@ params-given:
 		echo "no parameters file '$(PARAMS)'; for example: make run PARAMS=params/quick.yaml" >&2; exit 2; fi
 
 run: params-given $(STAMP)
-	@$(BIN)/echocascade run "$(PARAMS)" $(if $(DATA),--data "$(DATA)") $(if $(CORES),--cores $(CORES)) $(if $(NAME),--name "$(NAME)")
+	@$(BIN)/echocascade run "$(PARAMS)" $(if $(DATA),--data "$(DATA)") $(if $(CORES),--cores $(CORES)) $(if $(NAME),--name "$(NAME)") $(if $(PROFILE),--profile "$(PROFILE)")
 
 report: $(STAMP)
 	@$(BIN)/echocascade report "$(RUN)"
+
+study: $(STAMP)
+	@$(BIN)/echocascade study create "$(RUN)" --if-needed
+	@$(BIN)/echocascade study serve "$(RUN)" $(if $(PORT),--port $(PORT))
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-slurm: $(STAMP)
+	@if ! command -v slurmctld >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends slurmctld slurmd slurm-client munge \
+		|| echo "Slurm's packages cannot be had here"; fi
+	ECHOCASCADE_SLURM=1 $(BIN)/python -m pytest -rs tests/slurm
+
+# an environment of its own: it sees .venv's packages and changes none of them
+$(PEER_STAMP): requirements-peer.lock $(STAMP)
+	$(BIN)/python -m venv .venv-peer
+	@$(BIN)/python -c 'import pathlib, sysconfig; here = sysconfig.get_path("purelib"); \
+		there = next(pathlib.Path(".venv-peer").glob("lib/python*/site-packages")); \
+		(there / "venv.pth").write_text(f"import site; site.addsitedir({here!r})\n")'
+	.venv-peer/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-peer.lock
+	@touch $(PEER_STAMP)
+
+peer: $(PEER_STAMP)
+
+bench: $(STAMP)
+	$(BIN)/echocascade bench
+
+bench-peer: $(PEER_STAMP)
+	$(BIN)/echocascade bench --peer imagen-pytorch
 
 lint: $(STAMP)
 	$(BIN)/ruff check

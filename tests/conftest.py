@@ -80,6 +80,7 @@ def tiny_params(pulsating_folder):
             "name": "tiny", "data.root": str(pulsating_folder), "cascade.stages": stages,
             "regressor.size": 16, "regressor.n_frames": 8, "regressor.fps": 4, "workers": 1,
             "evaluation.clips": 4, "evaluation.batch_size": 4, "cascade.guidance.clips": 4,
+            "rebalancing.experiment.regressor": None,
         },
     )  # fmt: skip
 
@@ -106,3 +107,56 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def study_run(tiny_params, tmp_path_factory):
+    """A run folder and its data folder, as notebook 07 leaves them, for studies of rings.
+
+    30 TEST patients, 24 of them with generated clips of both tasks and two draws. Real rings are
+    noisy, generated ones smooth: files that are not made equal tell them apart by their size.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from echocascade.data.atomic import write_text
+    from echocascade.data.echonet import COLUMNS
+    from echocascade.data.prepare import prepare_data
+    from echocascade.data.video import write_avi
+    from echocascade.rng import numpy_generator
+
+    def ring(i: int, grain: float, n_frames: int = 8, size: int = 16) -> "np.ndarray":
+        y, x = np.mgrid[:size, :size] - (size - 1) / 2
+        hole = size / 5 + size / 12 * np.sin(np.arange(n_frames) * 0.8 + i)[:, None, None]
+        clip = 180 / (1 + np.exp(-2 * (np.hypot(y, x) - hole))) * (np.hypot(y, x) < size * 0.45)
+        noise = numpy_generator(0, "grain", i).normal(0, grain, clip.shape)
+        return np.clip(clip + noise, 0, 255).astype(np.uint8)[..., None]
+
+    base = tmp_path_factory.mktemp("study")
+    (base / "rings" / "Videos").mkdir(parents=True)
+    rows = []
+    for i in range(30):
+        write_avi(base / "rings" / "Videos" / f"ring{i:02d}.avi", ring(i, 25.0, 16, 32), 8)
+        rows.append((f"ring{i:02d}", 20 + 2 * i, 80 - 2 * i, 100, 32, 32, 8, 16, "TEST"))
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(base / "rings/FileList.csv", index=False)
+    changes = {"root": str(base / "rings")}
+    data = tiny_params.data.model_copy(update=changes)
+    study = tiny_params.study.model_copy(update={"trials": 20, "practice": 2, "pixels": 64})
+    params = tiny_params.model_copy(update={"data": data, "study": study})
+    prepare_data(params, base / "data")
+    run = base / "rings-run"
+    (run / "samples/evaluation/0123").mkdir(parents=True)
+    (run / "tables").mkdir()
+    parts = []
+    for t, task in enumerate(("reconstruction", "generation")):
+        for draw in range(2):
+            videos = np.stack([ring(100 * t + 50 * draw + i, 0.0) for i in range(24)])
+            chunk = f"0123/{task}-draw{draw}-00000.npz"
+            np.savez(run / "samples/evaluation" / chunk, base=videos, last=videos)
+            facts = {"FileName": [f"ring{i:02d}" for i in range(24)], "row": range(24)}
+            asked = [20 + 2 * i if t == 0 else 15 + 2.9 * i for i in range(24)]
+            facts |= {"task": task, "draw": draw, "chunk": chunk, "lvef_requested": asked}
+            parts.append(pd.DataFrame(facts))
+    pd.concat(parts).to_csv(run / "tables/scores.csv", index=False)
+    write_text(run / "params.yaml", params.dump_yaml())
+    return run, base / "data"

@@ -38,6 +38,8 @@ def test_help_names_every_command():
         ("data", "check", "nowhere"),
         ("run", "params/nothing.yaml"),
         ("train", "params/ci.yaml", "--stage", "bass"),
+        ("study", "analyse", "nowhere"),
+        ("study", "create", "no-such-run"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(root, monkeypatch, arguments):

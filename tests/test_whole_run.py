@@ -21,6 +21,9 @@ KEYS = [
     "train.tssr.validation_loss",
     "counterfactual.generation.regressor.single.MAE",
     "counterfactual.reconstruction.regressor.single.MAE",
+    "study.simulated.pooled.accuracy",
+    "rebalancing.plan.n_generate",
+    "rebalancing.size_all.real.MAE",
 ]
 
 
@@ -86,6 +89,7 @@ def test_a_finished_run_does_nothing_and_a_change_runs_what_depends_on_it(root, 
     assert {n for n in after if after[n] != before[n]} == {
         "00_overview",
         "07_counterfactual_evaluation",
+        "08_expert_study",
     }
 
 

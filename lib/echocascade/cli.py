@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 from echocascade.commands.console import print_json, stop, user_errors
+from echocascade.commands.plan_app import plan
+from echocascade.commands.rebalancing_app import app as rebalance_app
+from echocascade.commands.sample_app import sample
+from echocascade.commands.study_app import study_app
+from echocascade.commands.weights_app import app as weights_app
 
 app = typer.Typer(
     name="echocascade",
@@ -17,6 +22,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets in EchoNet-Dynamic layout.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(study_app, name="study")
+app.add_typer(weights_app, name="weights")
+app.command()(plan)
+app.command()(sample)
+app.add_typer(rebalance_app, name="rebalance")
 
 ParamsFile = Annotated[str, typer.Argument(help="Parameters, e.g. params/quick.yaml")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else")]
@@ -91,17 +101,20 @@ def train(
 def evaluate(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
     task: Annotated[str | None, typer.Option(help="generation or reconstruction")] = None,
+    chunk: Annotated[
+        str | None, typer.Option("--chunk", metavar="I/N", help="Part I of N, for many processes")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score the clips that a run generated, by every judge its table has."""
-    from echocascade.commands import scoring
+    """Make, measure and score a run's samples; what is there already is not made again."""
+    from echocascade.commands import evaluation
 
-    with user_errors(*scoring.USER_ERRORS):
-        scores = scoring.evaluate(run_name, task)
+    with user_errors(*evaluation.USER_ERRORS):
+        found = evaluation.evaluate(run_name, task, chunk)
     if as_json:
-        print_json(scores)
+        print_json(found)
     else:
-        typer.echo(scoring.describe_evaluation(scores))
+        typer.echo(evaluation.describe_evaluation(found))
 
 
 @app.command()

@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models.video import r2plus1d_18
 
 from echocascade.evaluation.lvef import (
     LVEFRegressor,
     RegressorConfig,
-    build_regressor,
-    load_foreign_weights,
     predict_lvef,
 )
 from echocascade.evaluation.lvef_training import (
+    _at_half_the_rate,
     evaluate_regressor,
     fit_regressor,
     learning_rate_factor,
-    new_regressor,
     shift_randomly,
 )
 
@@ -194,7 +191,8 @@ def test_no_clips_are_an_error(fitted):
     [
         ({"preset": "huge"}, "preset is 'huge', allowed are r2plus1d_18, small, tiny"),
         ({"channels": 2}, "channels is 2, allowed are 1 and 3"),
-        ({"steps": 0}, "steps is 0, must be positive"),
+        ({"steps": -1}, "steps is -1, must be at least 0"),
+        ({"normalisation": "imagenet"}, "allowed are kinetics, echonet, unit"),
     ],
 )
 def test_a_bad_configuration_is_an_error(change, word):
@@ -213,64 +211,15 @@ def test_shifted_clips_keep_their_content_and_are_black_where_nothing_was():
     assert set(moved.unique().tolist()) == {-1.0, 0.0, 1.0}
 
 
+def test_roughening_keeps_what_is_linear_in_time_and_halves_the_rate_of_what_is_not():
+    t = torch.arange(9.0)
+    ramp = (t / 10 - 0.4).expand(1, 1, 1, 1, 9).movedim(-1, 2)
+    torch.testing.assert_close(_at_half_the_rate(ramp), ramp)
+    flicker = (t % 2).expand(1, 1, 1, 1, 9).movedim(-1, 2)
+    assert _at_half_the_rate(flicker).abs().max() == 0
+
+
 def test_learning_rate_warms_up_and_falls_to_zero():
     factors = np.array([learning_rate_factor(step, 200) for step in range(200)])
     assert factors.argmax() in (9, 10) and factors.max() == 1
     assert (np.diff(factors[10:]) < 0).all() and factors[-1] < 1e-3
-
-
-@pytest.fixture(scope="module")
-def kinetics_state():
-    torch.manual_seed(0)
-    return r2plus1d_18(weights=None).state_dict()
-
-
-def wrapped_in(state, wrapper):
-    """Weights as torchvision, EchoNet-Dynamic's training or a Lightning module write them."""
-    if wrapper == "torchvision":
-        return state
-    lvef = {**state, "fc.weight": state["fc.weight"][:1], "fc.bias": torch.tensor([55.6])}
-    prefix = {"echonet": "module.", "lightning": "model."}[wrapper]
-    return {"epoch": 3, "state_dict": {prefix + name: value for name, value in lvef.items()}}
-
-
-@pytest.mark.parametrize("wrapper", ["torchvision", "echonet", "lightning"])
-def test_weights_of_others_load_into_r2plus1d_18(kinetics_state, tmp_path, wrapper):
-    path = tmp_path / "weights.pth"
-    torch.save(wrapped_in(kinetics_state, wrapper), path)
-    model = build_regressor("r2plus1d_18", 1, path, size=32).eval()
-    clip = torch.rand(1, 1, 8, 32, 32) * 2 - 1
-    reference = r2plus1d_18(weights=None).eval()
-    reference.load_state_dict(kinetics_state)
-    reference.fc = torch.nn.Identity()
-    mean, std = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-    rgb = ((clip.expand(1, 3, 8, 32, 32) + 1) / 2).permute(0, 2, 3, 4, 1)
-    expected = reference(((rgb - torch.tensor(mean)) / torch.tensor(std)).permute(0, 4, 1, 2, 3))
-    assert torch.allclose(model.features(clip), expected, rtol=1e-4, atol=1e-5)
-    assert model.head.bias.item() == pytest.approx(55.6)  # mean LVEF, or the trained last layer
-    trained = torch.equal(model.head.weight.data, kinetics_state["fc.weight"][:1])
-    assert trained == (wrapper != "torchvision")
-
-
-def test_weights_that_do_not_fit_are_an_error(kinetics_state, tmp_path):
-    path = tmp_path / "weights.pth"
-    with pytest.raises(ValueError, match="no such weights file"):
-        build_regressor("r2plus1d_18", weights=path)
-    torch.save({**kinetics_state, "stem.0.weight": torch.zeros(45, 1, 1, 7, 7)}, path)
-    with pytest.raises(ValueError, match=r"another architecture.*\(45, 1, 1, 7, 7\) instead of"):
-        build_regressor("r2plus1d_18", weights=path)
-    torch.save({"conv1.weight": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="is missing"):
-        build_regressor("r2plus1d_18", weights=path)
-    path.write_bytes(b"no weights at all")
-    with pytest.raises(ValueError, match="not a whole file of plain weights"):
-        build_regressor("r2plus1d_18", weights=path)
-    with pytest.raises(ValueError, match="are for preset r2plus1d_18, not tiny"):
-        load_foreign_weights(new_regressor(TINY, seed=0), path)
-
-
-def test_weights_that_would_run_code_are_refused(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"state_dict": RegressorConfig()}, path)
-    with pytest.raises(ValueError, match="plain weights"):
-        build_regressor("r2plus1d_18", weights=path)

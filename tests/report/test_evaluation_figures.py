@@ -96,25 +96,6 @@ def test_the_hero_is_written_as_the_index_reads_it(tmp_path):
     assert [clip["requested"] for clip in _hero(tmp_path / "hero.npz")["clips"]] == ["20", "80"]
 
 
-def test_tables_hold_the_papers_numbers():
-    row = next(r for r in paper.TABLE_1 if r.model == "4SCM" and r.task == "generation")
-    assert (row.R2, row.MAE, row.RMSE, row.FVD) == (0.93, 3.77, 5.26, 230)
-    assert [(r.model, r.R2) for r in paper.TABLE_2] == [
-        ("Dartagnan", 0.51), ("2SCM", 0.89), ("Dartagnan", 0.87), ("2SCM", 0.93),
-    ]  # fmt: skip
-
-
-def test_the_run_stands_under_the_paper_with_what_it_stands_on(root):
-    params = load_params(root / "params" / "ci.yaml")
-    key = "counterfactual.generation.regressor"
-    results = {f"{key}.single.R2": 0.8, f"{key}.n_patients": 8, f"{key}.n_draws": 3}
-    table = paper.beside_paper(results, params)
-    ours = table[table.model.str.startswith("this run")]
-    assert ours.R2.tolist() == [0.8]
-    assert ours["stands on"].item() == "phantom, 8 TEST clips, 3 draws, every draw"
-    assert len(paper.beside_paper({}, params)) == len(paper.TABLE_1)
-
-
 def test_a_table_escapes_its_texts_and_marks_what_is_missing():
     frame = pd.DataFrame({"name": ["<b>", None], "value": [-0.5, np.nan]})
     text = paper.readable(frame)._repr_html_()

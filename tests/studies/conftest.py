@@ -26,9 +26,30 @@ def tiny_trained(tiny_params, tiny_store, tmp_path_factory):
 @pytest.fixture
 def no_stick(monkeypatch):
     """A segmentation that can read nothing, as on clips that show no cavity."""
-    from echocascade.studies import protocol
+    from echocascade.studies import measures
 
     def reads_nothing(videos, duration_s):
         return np.full(len(videos), np.nan)
 
-    monkeypatch.setattr(protocol, "read_stick", reads_nothing)
+    monkeypatch.setattr(measures, "read_stick", reads_nothing)
+
+
+@pytest.fixture(scope="session")
+def study_folder(study_run, tmp_path_factory):
+    """A study of three readers; who writes answers copies it first (`fresh_study`)."""
+    from echocascade.studies.expert.clips import RunClips
+    from echocascade.studies.expert.create import create_study, reader_names
+
+    folder = tmp_path_factory.mktemp("studies") / "study"
+    create_study(RunClips.load(*study_run), reader_names(3), folder)
+    return folder
+
+
+@pytest.fixture
+def fresh_study(study_folder, tmp_path):
+    """A copy of the study without answers."""
+    import shutil
+
+    from echocascade.studies.expert.folder import load_study
+
+    return load_study(shutil.copytree(study_folder, tmp_path / "study"))

@@ -8,9 +8,8 @@ import torch
 from echocascade.data.video import to_model
 from echocascade.params import EvaluationParams
 from echocascade.rng import numpy_generator
-from echocascade.studies.controls import linear_baseline, picture_ratios, texture
+from echocascade.studies.controls import MEASURES, linear_baseline, picture_ratios, texture
 from echocascade.studies.guidance import agreement_of_read, choose_guidance, chosen_scale
-from echocascade.studies.sampling import sampler_variants
 from echocascade.studies.scoring import pick_cases, score_answers, score_rows
 
 EVALUATION = EvaluationParams(bootstrap=50)
@@ -108,7 +107,7 @@ def test_enlarging_linearly_keeps_a_constant_clip_and_loses_texture(tiny_params)
 
 
 def test_ratios_of_equal_clips_are_one_and_of_one_clip_undefined():
-    names = ("texture", "frame_difference")
+    names = MEASURES
     columns = {name + end: 0.5 for name in names for end in ("", "_linear", "_real")}
     many = pd.DataFrame([{"FileName": f"p{i}", **columns} for i in range(4)])
     assert (picture_ratios(many).ratio == 1).all()
@@ -132,10 +131,3 @@ def test_the_chosen_scale_is_the_one_of_the_highest_r2_and_is_read_back(tiny_tra
 def test_a_missing_choice_names_the_notebook_that_makes_it(tmp_path):
     with pytest.raises(ValueError, match="run notebook 06"):
         chosen_scale(tmp_path / "guidance.csv")
-
-
-def test_samplers_are_compared_at_similar_numbers_of_evaluations(tiny_params):
-    variants = sampler_variants(tiny_params.cascade.stages[0].sampler)
-    assert len(variants) == 9
-    assert {s.method for _, s in variants} == {"heun", "dpmpp_2m"}
-    assert [s.S_churn > 0 for name, s in variants] == ["churn" in name for name, _ in variants]

@@ -21,6 +21,7 @@ from torch import Tensor
 from echocascade.data.atomic import write_text
 from echocascade.data.clips import ClipSampler, ClipStore, EvaluationClips, evaluation_clips
 from echocascade.data.video import shrink, to_model
+from echocascade.evaluation.frame_rate import at_random_rates
 from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig, predict_lvef
 from echocascade.evaluation.lvef_training import (
     FittedRegressor,
@@ -29,7 +30,7 @@ from echocascade.evaluation.lvef_training import (
     regression_loss,
 )
 from echocascade.params import Params
-from echocascade.rng import derive_seed
+from echocascade.rng import derive_seed, torch_generator
 from echocascade.runtime import default_device
 
 Progress = Callable[[int, int, str], None]
@@ -181,6 +182,8 @@ def _fit(
     def next_batch(step: int) -> tuple[Tensor, Tensor]:
         batch = sampler.batch(step, config.batch_size)
         video = shrink(to_model(batch.video), config.size, config.n_frames)
+        generator = torch_generator(params.seed, "regressor frame rates", step)
+        video = at_random_rates(video, config.fps, config.frame_rates, generator)
         return video, torch.from_numpy(batch.lvef_percent)
 
     weights = params.regressor.weights

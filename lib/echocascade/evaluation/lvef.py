@@ -1,41 +1,42 @@
 """The LVEF regressor: (2+1)D convolutions over a clip, one LVEF in percent out.
 
 Preset "r2plus1d_18" is torchvision's R(2+1)D-18 as the paper's judge (Reynaud23 Sec. 3, Ouyang20);
-"small" and "tiny" are of the same family, sized to be trained on a CPU in minutes.
+"small" and "tiny" are of the same family, sized to be trained on a CPU in minutes, "mini" in
+seconds, for studies that train a hundred of them.
 """
 
 import json
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models.video import r2plus1d_18
 
 from echocascade.data.atomic import replacing, write_text
+from echocascade.evaluation.lvef_network import (
+    NORMALISATIONS,
+    STRIDED_STEM_FROM,
+    KineticsBackbone,
+    Normalisation,
+    SmallBackbone,
+)
 from echocascade.runtime import Precision, autocast
 
-Preset = Literal["r2plus1d_18", "small", "tiny"]
-WIDTHS: dict[str, tuple[int, ...]] = {"small": (16, 16, 32, 64, 64), "tiny": (12, 12, 24, 48)}
+Preset = Literal["r2plus1d_18", "small", "tiny", "mini"]
+WIDTHS: dict[str, tuple[int, ...]] = {
+    "small": (16, 16, 32, 64, 64), "tiny": (12, 12, 24, 48), "mini": (8, 16, 32, 64)
+}  # fmt: skip
 # Percent per unit of the head's output: a small network reaches 15..85 % with weights of order 1.
 # 1 for R(2+1)D-18, so that published LVEF checkpoints load unchanged.
-OUTPUT_SCALE = {"r2plus1d_18": 1.0, "small": 20.0, "tiny": 20.0}
+OUTPUT_SCALE = {"r2plus1d_18": 1.0, "small": 20.0, "tiny": 20.0, "mini": 20.0}
 MEAN_LVEF = 55.6  # percent, of EchoNet-Dynamic's TRAIN split; where the head starts (FACTS Sec. 4)
-STRIDED_STEM_FROM = 48  # pixels
-MOTION_GAIN = 3.0  # still and moving part of a clip then vary alike
-BATCHNORM_MOMENTUM = 0.05  # half of PyTorch's: batches are small and the step size is large
-# Of torchvision's Kinetics weights, for intensities in [0, 1].
-KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
-KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FORMAT = "echocascade LVEF regressor 1"
 
 
@@ -54,6 +55,8 @@ class RegressorConfig:
     weight_decay: float = 1e-2
     precision: Precision = "auto"
     mean_lvef_percent: float = MEAN_LVEF
+    normalisation: Normalisation = "kinetics"  # of R(2+1)D-18; the small ones have none
+    frame_rates: tuple[float, ...] = ()  # slower ones that it was trained on too
 
     def __post_init__(self) -> None:
         if self.preset not in OUTPUT_SCALE:
@@ -61,97 +64,15 @@ class RegressorConfig:
             raise ValueError(f"regressor preset is {self.preset!r}, allowed are {allowed}")
         if self.channels not in (1, 3):
             raise ValueError(f"regressor channels is {self.channels}, allowed are 1 and 3")
-        for name in ("size", "n_frames", "fps", "steps", "batch_size", "learning_rate"):
+        if self.normalisation not in NORMALISATIONS:
+            allowed = ", ".join(NORMALISATIONS)
+            raise ValueError(f"normalisation is {self.normalisation!r}, allowed are {allowed}")
+        for name in ("size", "n_frames", "fps", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"regressor {name} is {getattr(self, name)}, must be positive")
-
-
-class FactorisedConv(nn.Module):
-    """(1,3,3) then (3,1,1) convolution and batch norm. (B,T,H,W,C) -> (B,T',H',W',C').
-
-    Both are 2D convolutions on views of channels-last memory: 1.5 to 3 times as fast on a CPU as
-    the same layer by Conv3d.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, space: int = 1, time: int = 1):
-        super().__init__()
-        self.spatial = nn.Conv2d(in_channels, out_channels, 3, space, 1, bias=False)
-        self.temporal = nn.Conv2d(out_channels, out_channels, (3, 1), (time, 1), (1, 0), bias=False)
-        self.norm = nn.BatchNorm2d(out_channels, momentum=BATCHNORM_MOMENTUM)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch = x.shape[0]
-        frames = self.spatial(rearrange(x, "b t h w c -> (b t) c h w"))
-        height = frames.shape[2]
-        lines = rearrange(frames, "(b t) c h w -> b c t (h w)", b=batch)
-        lines = self.norm(self.temporal(lines))
-        return rearrange(lines, "b c t (h w) -> b t h w c", h=height)
-
-
-class ResidualBlock(nn.Module):
-    """Two factorised convolutions beside a (strided, projected) identity."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.stride = 1 if in_channels == out_channels else 2
-        stride = {"space": self.stride, "time": self.stride}
-        self.first = FactorisedConv(in_channels, out_channels, **stride)
-        self.second = FactorisedConv(out_channels, out_channels)
-        same = in_channels == out_channels
-        self.identity = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.second(nn.functional.relu(self.first(x)))
-        s = self.stride
-        return nn.functional.relu(self.identity(x[:, ::s, ::s, ::s]) + residual)
-
-
-class SmallBackbone(nn.Module):
-    """Stem and residual (2+1)D blocks, pooled over space, then by mean, max and min over time.
-
-    (B, C, T, H, W) in [-1, 1] -> (B, 3 * last width). The stem also sees each frame's difference
-    from the clip's mean frame: what moves is then there from the first step (on 900 phantoms at
-    28 x 28 x 16, 300 steps: R2 0.91 with it and 0.54 without).
-    """
-
-    def __init__(self, widths: tuple[int, ...], channels: int, size: int):
-        super().__init__()
-        space = 2 if size >= STRIDED_STEM_FROM else 1
-        self.stem = FactorisedConv(2 * channels, widths[0], space=space)
-        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in pairwise(widths)))
-        self.n_features = 3 * widths[-1]
-
-    def forward(self, video: Tensor) -> Tensor:
-        motion = MOTION_GAIN * (video - video.mean(dim=2, keepdim=True))
-        both = rearrange([video, motion], "two b c t h w -> b t h w (two c)").contiguous()
-        x = nn.functional.relu(self.stem(both))
-        frames = reduce(self.blocks(x), "b t h w c -> b t c", "mean")
-        return torch.cat([frames.mean(1), frames.amax(1), frames.amin(1)], dim=1)
-
-
-class KineticsBackbone(nn.Module):
-    """torchvision's R(2+1)D-18 without its last layer. (B, C, T, H, W) in [-1, 1] -> (B, 512).
-
-    A grey clip is repeated to three channels, each normalised as in Kinetics training, so that
-    published weights of either kind load unchanged.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = r2plus1d_18(weights=None)
-        self.n_features = self.net.fc.in_features
-        self.net.fc = nn.Identity()
-        for name, values in (("mean", KINETICS_MEAN), ("std", KINETICS_STD)):
-            channel = rearrange(torch.tensor(values), "c -> c 1 1 1")
-            self.register_buffer(name, channel, persistent=False)
-
-    def forward(self, video: Tensor) -> Tensor:
-        if video.shape[1] == 1:
-            video = repeat(video, "b 1 t h w -> b c t h w", c=3)
-        return self.net(((video + 1) / 2 - self.mean) / self.std)
+        object.__setattr__(self, "frame_rates", tuple(self.frame_rates))  # JSON has lists
+        if self.steps < 0:
+            raise ValueError(f"regressor steps is {self.steps}, must be at least 0")
 
 
 class LVEFRegressor(nn.Module):
@@ -162,11 +83,16 @@ class LVEFRegressor(nn.Module):
         self.config = config
         self.scale = OUTPUT_SCALE[config.preset]
         if config.preset == "r2plus1d_18":
-            self.backbone: SmallBackbone | KineticsBackbone = KineticsBackbone()
+            self.backbone: SmallBackbone | KineticsBackbone = KineticsBackbone(config.normalisation)
         else:
-            self.backbone = SmallBackbone(WIDTHS[config.preset], config.channels, config.size)
+            self.backbone = SmallBackbone(WIDTHS[config.preset], config.channels, self._strided)
         self.head = nn.Linear(self.backbone.n_features, 1)
         nn.init.constant_(self.head.bias, config.mean_lvef_percent / self.scale)
+
+    @property
+    def _strided(self) -> bool:
+        """Whether the stem halves the picture: a mini one always, the others large ones."""
+        return self.config.preset == "mini" or self.config.size >= STRIDED_STEM_FROM
 
     def features(self, video: Tensor) -> Tensor:
         """Penultimate features in float32: (B, C, T, H, W) in [-1, 1] -> (B, F)."""
@@ -213,61 +139,6 @@ class LVEFRegressor(nn.Module):
         model = LVEFRegressor(RegressorConfig(**config))
         load_state(model, load_file(path), str(path))
         return model.eval()
-
-
-def build_regressor(
-    preset: Preset, channels: int = 1, weights: Path | None = None, *, size: int = 112
-) -> LVEFRegressor:
-    """An untrained regressor; `weights` as `load_foreign_weights` takes them."""
-    model = LVEFRegressor(RegressorConfig(preset=preset, channels=channels, size=size))
-    if weights is not None:
-        load_foreign_weights(model, weights)
-    return model
-
-
-def load_foreign_weights(model: LVEFRegressor, path: Path) -> None:
-    """Load torchvision-style R(2+1)D-18 weights: Kinetics, EchoNet-Dynamic's or the authors'.
-
-    The last layer is taken when it has one output and left as it is when it has classes. Names may
-    carry the prefixes that wrappers add and the weights may lie under a `state_dict` key.
-    """
-    if model.config.preset != "r2plus1d_18":
-        raise ValueError(f"{path}: weights are for preset r2plus1d_18, not {model.config.preset}")
-    state = _without_wrapper(_read_state(path))
-    renamed = {}
-    for name, value in state.items():
-        layer, _, kind = name.partition(".")
-        if layer != "fc":
-            renamed[f"backbone.net.{name}"] = value
-        elif value.shape[0] == 1:
-            renamed[f"head.{kind}"] = value
-    load_state(model, {**model.head.state_dict(prefix="head."), **renamed}, str(path))
-
-
-def _read_state(path: Path) -> Mapping[str, object]:
-    """A weights file's top-level mapping, never by unpickling objects."""
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such weights file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a whole file of plain weights ({error})") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, a mapping of names is needed")
-    return content
-
-
-def _without_wrapper(content: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors of a state dict, out of a training checkpoint and without wrappers' prefixes."""
-    inner = content.get("state_dict", content)
-    named = inner.items() if isinstance(inner, Mapping) else ()
-    state = {str(name): value for name, value in named if isinstance(value, Tensor)}
-    for prefix in ("module.", "model."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

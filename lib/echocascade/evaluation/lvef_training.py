@@ -12,17 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from echocascade.data.atomic import replacing
-from echocascade.evaluation.lvef import (
-    LVEFRegressor,
-    RegressorConfig,
-    load_foreign_weights,
-    predict_lvef,
-)
+from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig, predict_lvef
+from echocascade.evaluation.lvef_weights import load_foreign_weights
 from echocascade.evaluation.metrics import agreement, bootstrap_interval
 from echocascade.rng import derive_seed, torch_generator
 from echocascade.runtime import autocast, default_device
 
-NextBatch = Callable[[int], tuple[Tensor, Tensor]]
+# clips and LVEF, and the weight of each clip in the loss where they are not alike
+NextBatch = Callable[[int], tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]]
 Validate = Callable[[LVEFRegressor], Mapping[str, float]]
 Progress = Callable[[int, int, str], None]
 
@@ -46,9 +43,17 @@ class FittedRegressor:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def regression_loss(predicted: Tensor, lvef_percent: Tensor) -> Tensor:
-    """Smooth L1 of (B,) percent: squared error where it is below 10 points, linear beyond."""
-    return nn.functional.smooth_l1_loss(predicted / LOSS_UNIT, lvef_percent / LOSS_UNIT)
+def regression_loss(
+    predicted: Tensor, lvef_percent: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Smooth L1 of (B,) percent: squared error where it is below 10 points, linear beyond.
+
+    weight (B,): of each clip, with a mean of 1 over the data set; all alike without.
+    """
+    p, q = predicted / LOSS_UNIT, lvef_percent / LOSS_UNIT
+    if weight is None:
+        return nn.functional.smooth_l1_loss(p, q)
+    return (weight * nn.functional.smooth_l1_loss(p, q, reduction="none")).mean()
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -76,17 +81,28 @@ def shift_randomly(video: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def roughen(video: Tensor, generator: torch.Generator) -> Tensor:
-    """Each clip of (B, C, T, H, W) blurred by a random share and with noise of a random level.
+    """Each clip of (B, C, T, H, W) less sharp in time and space by random shares, and noisier.
 
     The judge is to read motion: without this it learns the speckle of the training clips so well
     that a generated clip, a little softer or noisier, is read several points too high or too low.
+    Every second frame is drawn toward the mean of its neighbours, as in a clip of half the frame
+    rate: a stage that fills such frames in would otherwise be read several points too low.
     """
     shape = (len(video), 1, 1, 1, 1)
-    share = torch.rand(shape, generator=generator)
-    level = MOST_NOISE * torch.rand(shape, generator=generator) ** 2
+    share, level, halved = torch.rand((3, *shape), generator=generator)
+    video = torch.lerp(video, _at_half_the_rate(video), halved)
     soft = nn.functional.avg_pool3d(video, (1, 3, 3), 1, (0, 1, 1), count_include_pad=False)
     noise = torch.randn(video.shape, generator=generator)
-    return (torch.lerp(video, soft, share) + level * noise).clamp(-1, 1)
+    return (torch.lerp(video, soft, share) + MOST_NOISE * level**2 * noise).clamp(-1, 1)
+
+
+def _at_half_the_rate(video: Tensor) -> Tensor:
+    """(B, C, T, H, W) with every second frame replaced by the mean of those beside it."""
+    halved = video.clone()
+    odd, even = halved[:, :, 1::2], video[:, :, ::2]
+    after = torch.cat([even[:, :, 1:], even[:, :, -1:]], dim=2)[:, :, : odd.shape[2]]
+    odd.copy_((even[:, :, : odd.shape[2]] + after) / 2)
+    return halved
 
 
 def new_regressor(config: RegressorConfig, seed: int, weights: Path | None = None) -> LVEFRegressor:
@@ -145,11 +161,12 @@ def fit_regressor(
     weights: Path | None = None,
     checkpoint: Path | None = None,
 ) -> FittedRegressor:
-    """Train a regressor for `config.steps` steps.
+    """Train a regressor for `config.steps` steps; none of them leaves `weights` as they are.
 
     Args:
         next_batch: step -> clips (B, C, T, H, W) in [-1, 1] and their LVEF (B,) in percent; the
             same batch for the same step, so that a resumed training equals an uninterrupted one.
+            A third tensor (B,) weighs the clips in the loss, see `regression_loss`.
         validate: called some eight times, the last time after the last step, with the model in
             evaluation mode; what it returns enters the history as `valid_<key>`.
         progress: progress(done, total, note).
@@ -160,6 +177,8 @@ def fit_regressor(
     run = _Run(new_regressor(config, seed, weights).to(device))
     if checkpoint is not None and checkpoint.is_file():
         run.resume(checkpoint)
+    if config.steps == 0:
+        run.history = [_untrained_record(run.model.eval(), validate)]
     record_every = max(1, config.steps // RECORDS)
     validate_every = max(1, config.steps // VALIDATIONS)
     losses: list[Tensor] = []
@@ -173,8 +192,7 @@ def fit_regressor(
             record["learning_rate"] = run.optimizer.param_groups[0]["lr"]
             losses = []
             if validating and validate is not None:
-                values = validate(run.model.eval())
-                record |= {f"valid_{name}": float(value) for name, value in values.items()}
+                record |= _validated(validate, run.model.eval())
             run.history.append(record)
             if progress is not None:
                 progress(done, config.steps, f"LVEF regressor, loss {record['loss']:.3f}")
@@ -183,10 +201,20 @@ def fit_regressor(
     return FittedRegressor(run.model.eval(), run.history)
 
 
+def _validated(validate: Validate, model: LVEFRegressor) -> dict[str, float]:
+    return {f"valid_{name}": float(value) for name, value in validate(model).items()}
+
+
+def _untrained_record(model: LVEFRegressor, validate: Validate | None) -> dict[str, float]:
+    """The history of weights that are used as they are: one record, of VAL where there is one."""
+    found = {} if validate is None else _validated(validate, model)
+    return {"step": 0, "loss": found.get("valid_loss", float("nan")), "learning_rate": 0.0} | found
+
+
 def _train_step(run: _Run, next_batch: NextBatch, seed: int, device: torch.device) -> Tensor:
     """One optimiser step; the loss stays on the device, so that nothing waits for it."""
     config = run.model.config
-    video, lvef_percent = next_batch(run.step)
+    video, lvef_percent, *weights = next_batch(run.step)
     generator = torch_generator(seed, "regressor augmentation", run.step)
     video = roughen(shift_randomly(video, generator), generator).to(device)
     for group in run.optimizer.param_groups:
@@ -194,7 +222,8 @@ def _train_step(run: _Run, next_batch: NextBatch, seed: int, device: torch.devic
     run.model.train()
     with autocast(config.precision, device):
         predicted = run.model(video)
-    loss = regression_loss(predicted, lvef_percent.to(device, torch.float32))
+    weight = weights[0].to(device, torch.float32) if weights else None
+    loss = regression_loss(predicted, lvef_percent.to(device, torch.float32), weight)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     run.optimizer.step()

@@ -13,7 +13,7 @@ from echocascade.report.sampling_figures import QUIET, new_figure
 from echocascade.report.theory_figures import COLOURS
 from echocascade.studies.guidance import agreement_of_read
 
-TASK_NAMES = {"reconstruction": "factual (own LVEF)", "generation": "counterfactual (random LVEF)"}
+TASK_NAMES = {"generation": "counterfactual (random LVEF)", "reconstruction": "factual (own LVEF)"}
 JUDGE_COLUMNS = {"regressor": "lvef_measured", "stick": "lvef_stick"}
 KINDS = {"measured": "this run", "chance": "requests shuffled", "ceiling": "judge on real clips"}
 FLOOR = -2.0  # of the R2 axis: below it all scores are equally useless
@@ -91,7 +91,7 @@ def score_summary(rows: pd.DataFrame) -> pd.DataFrame:
     for kind, name in (("chance", "R2 by chance"), ("ceiling", "R2 ceiling")):
         other = rows.loc[rows["kind"] == kind, [*keys, "R2"]].rename(columns={"R2": name})
         measured = measured.merge(other, on=keys, how="left")
-    return measured
+    return measured.dropna(axis="columns", how="all")
 
 
 def score_figure(rows: pd.DataFrame, task: str) -> go.Figure:

@@ -77,6 +77,17 @@ HEADLINES = (
         " further than this one.",
     ),
     Headline(
+        "rebalancing.headline.gain",
+        "Rebalancing, R² gained by a regressor",
+        "Of a small training set half is generated where real hearts are rare: R² on balanced real"
+        " clips over that of as many real clips alone. An interval across 0 is noise.",
+    ),
+    Headline(
+        "rebalancing.headline.over_classic",
+        "The same over oversampled real clips",
+        "What generated clips give beyond a remedy that needs no generator.",
+    ),
+    Headline(
         "sampling.seconds_per_clip",
         "Time to generate one clip",
         "Through the whole cascade on this machine.",

@@ -1,111 +1,150 @@
-"""The paper's Tables 1 and 2, and this run's numbers in the same columns (FACTS Sec. 4).
+"""The paper's tables and this run's numbers in the same columns (FACTS Sec. 4).
 
-Numbers of different data stand side by side here, so every row says what it stands on.
+Numbers of different data stand side by side here, so every row says what it stands on, and every
+score has its chance and its ceiling beside it.
 """
 
 import html
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from echocascade.evaluation.counterfactual import JUDGES
+from echocascade.evaluation.score_table import JUDGES
 from echocascade.params import Params
-
-CITATION = (
-    "Reynaud et al., Feature-Conditioned Cascaded Video Diffusion Models for Precise"
-    " Echocardiogram Synthesis, MICCAI 2023"
+from echocascade.report.published import (
+    CITATION,
+    RELEASED,
+    TABLE_1,
+    TABLE_2,
+    PaperRow,
+    released_rows,
 )
-BASIS = "EchoNet-Dynamic, 1288 VAL clips, best of 3 draws by the regressor"
-DARTAGNAN_BASIS = "EchoNet-Dynamic, as quoted by the paper; conditioned on a video"
-RULE_NAMES = {"single": "every draw", "paper": "best draw per score, as published"}
-COLUMNS = ("R2", "MAE", "RMSE", "SSIM", "LPIPS", "FID", "FVD")
 
+__all__ = [
+    "CITATION", "RELEASED", "TABLE_1", "TABLE_2", "PaperRow", "ReadableTable", "beside_paper",
+    "glance_rows", "readable", "released_rows", "run_rows",
+]  # fmt: skip
 
-@dataclass(frozen=True)
-class PaperRow:
-    """One row of the paper's Tables: MAE and RMSE in points of LVEF, time in seconds a video."""
-
-    model: str
-    task: str
-    pixels: int
-    frames: int
-    seconds: float
-    R2: float
-    MAE: float
-    RMSE: float
-    SSIM: float
-    LPIPS: float | None = None
-    FID: float | None = None
-    FVD: float | None = None
-    basis: str = BASIS
-
-
-TABLE_1 = (
-    PaperRow("1SCM", "generation", 112, 16, 62, 0.64, 9.65, 12.2, 0.53, 0.21, 12.3, 60.5),
-    PaperRow("2SCM", "generation", 112, 64, 146, 0.89, 4.81, 6.69, 0.53, 0.24, 31.7, 141),
-    PaperRow("4SCM", "generation", 112, 64, 279, 0.93, 3.77, 5.26, 0.48, 0.25, 24.6, 230),
-    PaperRow("1SCM", "reconstruction", 112, 16, 62, 0.76, 4.51, 6.07, 0.53, 0.21, 13.6, 89.7),
-    PaperRow("2SCM", "reconstruction", 112, 64, 146, 0.93, 2.22, 3.35, 0.54, 0.24, 31.4, 147),
-    PaperRow("4SCM", "reconstruction", 112, 64, 279, 0.90, 2.42, 3.87, 0.48, 0.25, 24.0, 228),
-)
-DARTAGNAN = (
-    PaperRow(
-        "Dartagnan", "generation", 112, 64, 1, 0.51, 15.7, 18.4, 0.79, basis=DARTAGNAN_BASIS
-    ),
-    PaperRow(
-        "Dartagnan", "reconstruction", 112, 64, 1, 0.87, 2.79, 4.45, 0.82, basis=DARTAGNAN_BASIS
-    ),
-)  # fmt: skip
-TABLE_2 = tuple(
-    row
-    for task in ("generation", "reconstruction")
-    for row in (*DARTAGNAN, *TABLE_1)
-    if row.task == task and row.model in ("Dartagnan", "2SCM")
-)
+RULE_NAMES = {"single": "every draw", "paper": "best draw"}
+TASKS = ("generation", "reconstruction")
+SCORES = ("R2", "MAE", "RMSE", "SSIM", "LPIPS")
+SETS = ("FID", "FVD")  # of the whole set, in the paper's own preparation of frames
+COLUMNS = {
+    "model": "model", "task": "task", "rule": "rule", "N": "N", "R2": "R2", "interval": "interval",
+    "chance": "R2 by chance", "ceiling": "R2 ceiling", "MAE": "MAE", "RMSE": "RMSE",
+    "SSIM": "SSIM", "LPIPS": "LPIPS", "FID": "FID", "FVD": "FVD", "seconds": "s per video",
+    "basis": "stands on",
+}  # fmt: skip
+LONG = 32  # characters: a sentence, not a name
+GLANCE = ("one draw", "best draw", "best draw,<br>answers shuffled", "the judge on<br>real clips")
 
 
 def run_rows(results: Mapping[str, object], params: Params) -> list[dict[str, object]]:
     """This run's rows from its flat results (`results.json`): both tasks, judges and rules.
 
-    A row that the run has no result for is left out; LPIPS, FID and FVD appear only where they
-    were computed.
+    A row that the run has no result for is left out. A score whose network is missing reads "not
+    computed: file, source". FID and FVD are those of mode `paper`, as the published ones; they are
+    of a task's clips, whoever judges them, and stand in its first row.
     """
     last = params.cascade.stages[-1]
     data = "phantom" if params.is_phantom else "real clips"
+    clip = _clip(last.size, last.n_frames)
     rows: list[dict[str, object]] = []
-    for task in ("generation", "reconstruction"):
+    for task in TASKS:
         for judge in JUDGES:
-            for rule, rule_name in RULE_NAMES.items():
+            for rule in RULE_NAMES:
                 key = f"counterfactual.{task}.{judge}"
                 if results.get(f"{key}.{rule}.R2") is None:
                     continue
-                n, draws = results.get(f"{key}.n_patients"), results.get(f"{key}.n_draws")
-                basis = f"{data}, {n} {params.evaluation.split} clips, {draws} draws, {rule_name}"
+                draws = results.get(f"{key}.n_draws")
                 row = {
-                    "model": f"this run, by {judge}", "task": task, "pixels": last.size,
-                    "frames": last.n_frames, "seconds": results.get("sampling.seconds_per_clip"),
+                    "model": f"this run, {judge}", "task": task, "rule": RULE_NAMES[rule],
+                    "N": results.get(f"{key}.n_patients"),
+                    "seconds": results.get("sampling.seconds_per_clip"),
+                    "basis": f"{data} {params.evaluation.split}, {clip}, {draws} draws",
+                    "interval": _interval(results.get(f"{key}.{rule}.R2_interval")),
+                    "chance": results.get(f"{key}.null.{rule}.R2"),
+                    "ceiling": results.get(f"{key}.ceiling.{rule}.R2"),
                 }  # fmt: skip
-                row |= {name: results.get(f"{key}.{rule}.{name}") for name in COLUMNS}
-                rows.append({**row, "basis": basis})
+                row |= {name: results.get(f"{key}.{rule}.{name}") for name in SCORES}
+                quality = f"counterfactual.{task}.quality"
+                if row["LPIPS"] is None:
+                    row["LPIPS"] = _in_short(results.get(f"{quality}.LPIPS"))
+                if not rows or rows[-1]["task"] != task:
+                    sets = {name: results.get(f"{quality}.paper.{name}") for name in SETS}
+                    row |= {name: _in_short(value) for name, value in sets.items()}
+                rows.append(row)
     return rows
 
 
+def _in_short(value: object) -> object:
+    """ "not computed: file, source" with the source's host alone; a number as it is."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"https?://(?:www\.)?([^/]+)\S*", r"\1", value)
+
+
+def _clip(pixels: int, frames: int) -> str:
+    return f"{pixels} px × {frames}"
+
+
+def _interval(bounds: object) -> str:
+    if not isinstance(bounds, list) or None in bounds:
+        return ""
+    return f"{bounds[0]:.2f} to {bounds[1]:.2f}".replace("-", "−")
+
+
 def beside_paper(
-    results: Mapping[str, object], params: Params, table: tuple[PaperRow, ...] = TABLE_1
+    results: Mapping[str, object],
+    params: Params,
+    table: tuple[PaperRow, ...] = TABLE_1,
+    released: tuple[PaperRow, ...] = (),
+    tasks: tuple[str, ...] = TASKS,
 ) -> pd.DataFrame:
-    """The paper's rows, then this run's, task by task."""
+    """The paper's rows, then what its released scores add, then this run's, task by task."""
     ours = run_rows(results, params)
-    rows = []
-    for task in ("generation", "reconstruction"):
-        rows += [asdict(row) for row in table if row.task == task]
+    rows: list[dict[str, object]] = []
+    for task in tasks:
+        rows += [_published(row) for row in (*table, *released) if row.task == task]
         rows += [row for row in ours if row["task"] == task]
-    frame = pd.DataFrame(rows)
-    numbers = frame.columns.difference(["model", "task", "basis"])
-    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
-    frame = frame.round({"R2": 2, "SSIM": 2, "LPIPS": 2})
-    frame = frame.rename(columns={"basis": "stands on", "seconds": "s per video"})
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).rename(columns=COLUMNS)
+    frame = frame.drop(columns="task") if len(tasks) == 1 else frame
     return frame.dropna(axis="columns", how="all")
+
+
+def _published(row: PaperRow) -> dict[str, object]:
+    """A row in our columns; its three digits as they were printed."""
+    values = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
+    basis = f"{row.basis}, {_clip(row.pixels, row.frames)}"
+    return values | {"rule": RULE_NAMES[row.rule], "interval": "", "basis": basis}
+
+
+def glance_rows(
+    results: Mapping[str, object], params: Params, released: Iterable[PaperRow] = RELEASED
+) -> pd.DataFrame:
+    """What choosing among draws does to R2: columns task, who, what (GLANCE), R2, low, high.
+
+    For the paper's 1SCM by its released scores, and for this run by each judge.
+    """
+    rows: list[tuple[object, ...]] = []
+    for row in released:
+        who = "paper, 1SCM"
+        if row.rule == "single":
+            rows.append((row.task, who, GLANCE[0], row.R2, None, None))
+            rows.append((row.task, who, GLANCE[3], row.ceiling, None, None))
+        else:
+            rows.append((row.task, who, GLANCE[1], row.R2, None, None))
+            rows.append((row.task, who, GLANCE[2], row.chance, None, None))
+    keys = ("single", "paper", "null.paper", "ceiling.single")
+    for task in TASKS:
+        for judge in JUDGES:
+            for what, key in zip(GLANCE, keys, strict=True):
+                place = f"counterfactual.{task}.{judge}.{key}.R2"
+                low, high = results.get(f"{place}_interval") or (None, None)  # type: ignore[misc]
+                rows.append((task, f"this run, {judge}", what, results.get(place), low, high))
+    frame = pd.DataFrame(rows, columns=["task", "who", "what", "R2", "low", "high"])
+    return frame.dropna(subset="R2").reset_index(drop=True)
 
 
 class ReadableTable:
@@ -120,7 +159,7 @@ class ReadableTable:
         tags = ["th"] + ["td"] * len(self.frame)
         lines = [
             "".join(
-                f'<{tag} style="text-align:{"right" if right else "left"}">{_text(value)}</{tag}>'
+                f'<{tag} style="{_style(value, right)}">{_text(value)}</{tag}>'
                 for value, right in zip(row, is_number, strict=True)
             )
             for tag, row in zip(tags, rows, strict=True)
@@ -138,13 +177,25 @@ def readable(frame: pd.DataFrame) -> ReadableTable:
     return ReadableTable(frame)
 
 
+def _style(value: object, right: bool) -> str:
+    """Numbers to the right; the reason why there is none small and in several lines."""
+    if isinstance(value, str) and value.startswith("not computed"):
+        return (
+            "text-align:left;font-size:70%;line-height:1.3;min-width:8.5em;overflow-wrap:anywhere"
+        )
+    if isinstance(value, str) and len(value) > LONG:
+        return "text-align:left;font-size:80%;line-height:1.3;min-width:16em"
+    is_number = right or (isinstance(value, int | float) and not isinstance(value, bool))
+    return f"text-align:{'right' if is_number else 'left'}"
+
+
 def _text(value: object) -> str:
     """A cell as escaped HTML text."""
     if value is None or value != value:  # NaN
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         precise = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
         return precise.replace("-", "−")
-    if isinstance(value, bool):
-        return "yes" if value else ""
     return html.escape(str(value))

@@ -90,21 +90,29 @@ def record_run(run: Path, root: Path) -> Path:
     return target
 
 
-def picture(run: Path, root: Path, patients: int = 4, columns: int = 8) -> np.ndarray:
-    """Real clips and what the same patients' frames became at low and high LVEF: (H, W, 3) BGR.
-
-    A row is a clip over one second; the first picture of a generated row is its conditioning frame.
-    """
+def picture(run: Path, root: Path) -> np.ndarray:
+    """`contact_sheet` of a finished run."""
     params = load_params(run / "params.yaml")
     trained = Trained.load(params, run / "checkpoints", root / "data")
     table = pd.read_csv(run / "tables" / "scores.csv")
+    return contact_sheet(trained, table, run / "samples" / "evaluation")
+
+
+def contact_sheet(
+    trained: Trained, table: pd.DataFrame, samples: Path, patients: int = 4, columns: int = 8
+) -> np.ndarray:
+    """Real clips and what the same patients' frames became at low and high LVEF: (H, W, 3) BGR.
+
+    A row is a clip over one second; the first picture of a generated row is its conditioning frame.
+    table: of `judge_task`, whose samples lie in the folder `samples`.
+    """
+    e = trained.params.evaluation
     table = table[(table["task"] == "generation") & (table["draw"] == 0)].reset_index(drop=True)
-    clips = task_clips(
-        trained, params.evaluation.split, params.evaluation.clips, params.evaluation.draws
-    )
-    order = table["lvef_requested"].argsort().to_numpy()
-    chosen = [*order[: patients // 2], *order[-(patients - patients // 2) :]]
-    generated = read_samples(table, run / "samples" / "evaluation")
+    clips = task_clips(trained, e.split, e.clips, e.draws)
+    order = table["lvef_requested"].argsort().tolist()
+    patients = min(patients, len(order))
+    chosen = [*order[: patients // 2], *order[len(order) - (patients - patients // 2) :]]
+    generated = read_samples(table, samples)
     step = max(1, trained.last.fps // columns)
     rows = []
     for place in chosen:

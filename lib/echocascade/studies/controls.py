@@ -11,12 +11,15 @@ from einops import rearrange, reduce
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from echocascade.cascade.conditioning import enlarge
-from echocascade.data.video import to_model, to_uint8
-from echocascade.evaluation.echo_distance import frame_difference, ratio_to_real
+from echocascade.data.video import enlarge, to_model, to_uint8
+from echocascade.evaluation.echo_distance import flicker, frame_difference, ratio_to_real
 from echocascade.params import Params
 
-MEASURES = {"texture": "texture energy", "frame_difference": "frame-to-frame change"}
+MEASURES = {
+    "texture": "texture energy",
+    "frame_difference": "frame-to-frame change",
+    "flicker": "temporal flicker",
+}
 MAKERS = {"": "generated", "_linear": "base enlarged linearly"}  # column suffix -> who made it
 BLUR = 3  # pixels: detail finer than this is what enlarging cannot invent
 
@@ -42,17 +45,18 @@ def texture(videos: Tensor) -> NDArray[np.float64]:
 def picture_columns(
     generated: np.ndarray, linear: np.ndarray, real: np.ndarray
 ) -> dict[str, NDArray[np.float64]]:
-    """Texture and frame-to-frame change of uint8 clips (N, T, H, W, C), a column each."""
+    """Every one of MEASURES of uint8 clips (N, T, H, W, C), a column each."""
     columns = {}
     for suffix, videos in {"": generated, "_linear": linear, "_real": real}.items():
         video = to_model(videos)
         columns[f"texture{suffix}"] = texture(video)
         columns[f"frame_difference{suffix}"] = frame_difference(video)
+        columns[f"flicker{suffix}"] = flicker(video)
     return columns
 
 
 def picture_ratios(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """Generated over real for both measures, with bootstrap intervals over clips.
+    """Generated over real for every measure, with bootstrap intervals over clips.
 
     `table` has the columns of `picture_columns`. Returns measure, maker, ratio, low, high; NaN
     where there are fewer than two clips or the real clips are flat.
@@ -70,3 +74,12 @@ def picture_ratios(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
                 }  # fmt: skip
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def picture_results(ratios: pd.DataFrame) -> dict[str, object]:
+    """`picture_ratios` as the run records it: "<measure>_<maker>" and its interval."""
+    results: dict[str, object] = {}
+    for row in ratios.to_dict("records"):
+        name = f"{row['measure']} {row['maker']}".replace(" ", "_")
+        results |= {name: row["ratio"], f"{name}_interval": [row["low"], row["high"]]}
+    return results

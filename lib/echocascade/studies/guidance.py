@@ -36,7 +36,7 @@ def choose_guidance(trained: Trained, progress: Progress | None = None) -> pd.Da
     seeds = [derive_seed(trained.params.seed, f"guidance {name}") for name in clips.file_name]
     rows = []
     for i, scale in enumerate(scales):
-        videos = trained.generate(clips.frames[:, 0], requested, seeds, scale)[-1]
+        videos = trained.generate(clips.frames[:, 0], requested, seeds, scale, clips.index)[-1]
         scores = agreement_of_read(requested, trained.read_lvef(videos))
         rows.append({"scale": float(scale), "n_clips": len(requested), **scores})
         if progress is not None:

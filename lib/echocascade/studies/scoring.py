@@ -4,19 +4,10 @@ An answer is a column of LVEFs: the regressor's or the segmentation stick's on t
 or the regressor's on the first stage enlarged linearly, which has no super-resolution to thank.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from echocascade.data.video import to_model
 from echocascade.evaluation.counterfactual import score_table
-from echocascade.evaluation.echo_distance import lvef_feature_frechet_distance
 from echocascade.params import EvaluationParams
-from echocascade.studies.controls import linear_baseline
-from echocascade.studies.protocol import Trained, for_regressor, read_samples, task_clips
 
 ANSWERS = {
     "regressor": "regressor",
@@ -26,16 +17,8 @@ ANSWERS = {
 # kind of a row -> where `score_answers` has it; "null" in a CSV would be read as no value
 KINDS = {"measured": "", "chance": "null", "ceiling": "ceiling"}
 ROW_KEYS = ("task", "answer", "kind", "rule")
-OTHER_SCORES = ("MAE", "RMSE", "r", "slope", "bias", "SSIM")
+OTHER_SCORES = ("N", "MAE", "RMSE", "r", "slope", "bias", "SSIM", "LPIPS")
 CASES = {"best": 0.0, "median": 0.5, "worst": 1.0}  # place in the order of errors
-NOT_COMPUTED = {
-    "LPIPS": "not computed: needs vgg16-397923af.pth,"
-    " https://download.pytorch.org/models/vgg16-397923af.pth",
-    "FID": "not computed: needs weights-inception-2015-12-05-6726825d.pth,"
-    " https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0",
-    "FVD": "not computed: needs i3d_torchscript.pt,"
-    " https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
-}
 REFERENCES = {"lvef_measured": "lvef_reference", "lvef_stick": "lvef_stick_reference"}
 
 
@@ -44,9 +27,9 @@ def score_answers(
 ) -> dict[str, dict[str, object]]:
     """`score_table` of one task for every answer, flattened one level: the rules at the top.
 
-    Keys of an answer: single, paper, best_of_k (each R2, MAE, RMSE, r, slope, bias, SSIM and their
-    `*_interval`), null and ceiling (the same), n_patients, n_draws, n_samples, n_unread. An answer
-    that fewer than two patients have is left out: nothing can be scored.
+    Keys of an answer: single, paper, best_of_k (each N, R2, MAE, RMSE, r, slope, bias, SSIM, LPIPS
+    and their `*_interval`), null and ceiling (the same), n_patients, n_draws, n_samples, n_unread.
+    An answer that fewer than two patients have is left out: nothing can be scored.
     """
     scores = {}
     rows = table[table["task"] == task]
@@ -108,34 +91,3 @@ def pick_cases(table: pd.DataFrame, task: str) -> pd.DataFrame:
     places = {name: round(share * (len(rows) - 1)) for name, share in CASES.items()}
     picked = rows.iloc[list(places.values())].assign(case=list(places))
     return picked.drop_duplicates(["FileName", "draw"]).reset_index(drop=True)
-
-
-def feature_distances(
-    trained: Trained, table: pd.DataFrame, task: str, directory: Path
-) -> dict[str, float]:
-    """Fréchet distance to the real clips in the regressor's features, of the first draw of a task.
-
-    "generated" and "linear" (the first stage enlarged). Not FID and not FVD; it depends on this
-    regressor and on the number of clips. NaN where there are fewer than two.
-    """
-    e = trained.params.evaluation
-    rows = table[(table["task"] == task) & (table["draw"] == 0)]
-    if len(rows) < 2:
-        return {"generated": float("nan"), "linear": float("nan")}
-    real = task_clips(trained, e.split, e.clips, e.draws).video
-    made = {
-        "generated": read_samples(rows, directory),
-        "linear": linear_baseline(trained.params, read_samples(rows, directory, "base")),
-    }
-    return {
-        name: lvef_feature_frechet_distance(
-            trained.regressor, _as_read(trained, videos), _as_read(trained, real), e.batch_size
-        )
-        for name, videos in made.items()
-    }
-
-
-def _as_read(trained: Trained, videos: np.ndarray) -> Iterator[Tensor]:
-    for video in videos:
-        clip = to_model(video[None])
-        yield for_regressor(clip, trained.last.fps, trained.regressor.config)[0]

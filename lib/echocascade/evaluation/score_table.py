@@ -1,0 +1,110 @@
+"""Per-sample score tables: our columns and the authors' published ones, read and checked.
+
+Ours: FileName, lvef_requested, lvef_measured and where known task, draw, lvef_true (the clip's
+label), lvef_reference (the judge on the real clip), lvef_stick, lvef_stick_reference, SSIM, LPIPS.
+Published: FileName, GT EF, Gen EF, Ref EF, SSIM, LPIPS. All LVEF in percent; other columns are
+kept.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+JUDGES = {
+    "regressor": ("lvef_measured", "lvef_reference"),
+    "stick": ("lvef_stick", "lvef_stick_reference"),
+}
+PUBLISHED_NAMES = {
+    "GT EF": "lvef_requested",
+    "Gen EF": "lvef_measured",
+    "Ref EF": "lvef_reference",
+}
+# Allowed values. A regressor may leave 0..100 a little, but a value like 5506 is a label multiplied
+# by 100, as in a released rebalancing table.
+RANGES = {
+    "lvef_requested": (0.0, 100.0),
+    "lvef_true": (0.0, 100.0),
+    "lvef_measured": (-100.0, 200.0),
+    "lvef_reference": (-100.0, 200.0),
+    "lvef_stick": (-100.0, 200.0),
+    "lvef_stick_reference": (-100.0, 200.0),
+    "SSIM": (-1.0, 1.0),
+    "LPIPS": (0.0, 10.0),
+}
+
+
+class ScoreTableError(ValueError):
+    """A score table that cannot be read; the message names the file, the column and the row."""
+
+
+def read_score_table(path: Path | str) -> pd.DataFrame:
+    """Read a per-sample score table (CSV) in our columns or in the authors' published ones.
+
+    Draws of a clip that have no number are numbered in file order.
+
+    Raises:
+        ScoreTableError: which file, column and row (row 1 is the header), what was found and what
+            is allowed.
+    """
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype={"FileName": str}, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ScoreTableError(f"{path}: there is no such score table") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ScoreTableError(f"{path}: not a readable CSV table ({error})") from error
+    try:
+        return check_score_table(table)
+    except ScoreTableError as error:
+        raise ScoreTableError(f"{path}: {error}") from error
+
+
+def check_score_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The table under our column names, float64 scores, checked, `draw` filled in.
+
+    A score column without any value is dropped: it was not computed.
+    """
+    table = table.rename(columns=str.strip).rename(columns=PUBLISHED_NAMES)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ScoreTableError(f"column {twice[0]} is there twice")
+    missing = [name for name in ("FileName", "lvef_requested") if name not in table]
+    if not any(measured in table for measured, _ in JUDGES.values()):
+        missing.append("lvef_measured")
+    if missing:
+        published = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items()}
+        wanted = ", ".join(f"{m} (or {published[m]})" if m in published else m for m in missing)
+        raise ScoreTableError(f"columns missing: {wanted}; found: {', '.join(table.columns)}")
+    names = table["FileName"]
+    _no_bad_rows(table, "FileName", (names.isna() | (names.astype(str).str.strip() == "")))
+    for name, (low, high) in RANGES.items():
+        if name in table:
+            if table[name].isna().all() and len(table):
+                table = table.drop(columns=name)
+                continue
+            values = pd.to_numeric(table[name], errors="coerce")
+            bad = ~values.between(low, high)
+            if name in JUDGES["stick"]:  # segmentation may fail to read a clip: an empty cell
+                bad &= table[name].notna()
+            _no_bad_rows(table, name, bad, f"a number {low:g} to {high:g}")
+            table[name] = values.astype(np.float64)
+    if len(table) and table["lvef_requested"].max() <= 1:
+        raise ScoreTableError("column lvef_requested looks like fractions, percent is expected")
+    clip = ["FileName", "task"] if "task" in table else ["FileName"]
+    if "draw" not in table:
+        table["draw"] = table.groupby(clip, sort=False).cumcount()
+    repeated = table.duplicated([*clip, "draw"])
+    _no_bad_rows(table, "draw", repeated, "one row a draw of a clip")
+    return table
+
+
+def _no_bad_rows(table: pd.DataFrame, column: str, bad: pd.Series, allowed: str = "a name") -> None:
+    rows = np.flatnonzero(bad.to_numpy())
+    if len(rows):
+        found = table[column].iloc[rows[0]]
+        clip = f" ({table['FileName'].iloc[rows[0]]})" if column != "FileName" else ""
+        more = f", and {len(rows) - 1} more rows" if len(rows) > 1 else ""
+        raise ScoreTableError(
+            f"row {rows[0] + 2}{clip}, column {column}: found {found}, allowed is {allowed}{more}"
+        )

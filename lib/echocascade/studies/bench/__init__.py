@@ -1,0 +1,1 @@
+"""How fast this machine runs every part, beside what it could do and beside a published peer."""
