@@ -23,7 +23,7 @@ def test_every_shipped_file_loads_and_survives_a_round_trip(path, tmp_path):
         ("cascade.stages.base.trainin.steps=3", ["trainin", "'training'"]),
         ("cascade.stages.bass.size=8", ["'bass'", "base, tssr"]),
         ("data.pad=blak", ["data.pad", "'blak'", "'mirror'"]),
-        ("regressor.steps=-1", ["regressor.steps", "-1", "greater than 0"]),
+        ("regressor.steps=-1", ["regressor.steps", "-1", "greater than or equal to 0"]),
         ("cascade.stages.base.size=27", ["27", "multiple of 4"]),
         ("cascade.stages.tssr.n_frames=48", ["tssr", "3 s", "base", "2 s"]),
         ("evaluation.split=VAL", ["guidance.scale is auto", "VAL"]),

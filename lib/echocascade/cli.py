@@ -78,7 +78,7 @@ def record(
     from echocascade.report.record import record_run
     from echocascade.report.runs import RunError, project_root
 
-    with user_errors(RunError):
+    with user_errors(RunError, ValueError):
         kept = record_run(find_run(run_name), project_root())
     typer.echo(f"recorded in outputs/recorded/{kept.name}; README's table is written anew")
 

@@ -140,6 +140,6 @@ def describe_experiment(compared: Mapping[str, object]) -> str:
     flat = flatten({key: value for key, value in compared.items() if key != "left_out"})
     lines = [str(compared["verdict"])]
     for key in [k.removesuffix(".R2") for k in flat if k.endswith(".R2")]:
-        low, high = flat[f"{key}.R2_interval"]  # type: ignore[misc]
+        low, high = map(float, flat[f"{key}.R2_interval"])  # type: ignore[call-overload]
         lines.append(with_minus(f"  {key}: R2 {flat[f'{key}.R2']:.2f} ({low:.2f} to {high:.2f})"))
     return "\n".join(lines)

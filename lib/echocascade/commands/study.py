@@ -54,7 +54,7 @@ def create(
     typer.echo(f"{len(names)} readers, {max(trials)} trials each, practice and repeats included")
     typer.echo(f"study in {_near(target)}; its key, which readers must not see, in key/")
     typer.echo(f"  reading room: echocascade study serve {_near(target)}")
-    typer.echo(f"  without a network: send {_near(target)}/files/READER.html to each reader their own")
+    typer.echo(f"  without a network: {_near(target)}/files/READER.html, each reader their own")
 
 
 def serve(

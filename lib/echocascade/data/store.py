@@ -93,8 +93,9 @@ class ClipStore:
 
         Re-used when FileList.csv, the videos (size and time of change), `size`, `fps` and
         `channels` are those it was made from and its checksums hold; `pad` is only read from, and
-        may change. `extra_columns` of FileList.csv hold numbers that `table` keeps. DatasetError lists every bad row and clip; with on_error="skip" the others are
-        used and the bad ones listed in `skipped`. A build that is killed leaves nothing behind
+        may change. `extra_columns` of FileList.csv hold numbers that `table` keeps. DatasetError
+        lists every bad row and clip; with on_error="skip" the others are used and the bad ones
+        listed in `skipped`. A build that is killed leaves nothing behind
         that the next one would take for a store; of two at once one waits and uses the other's.
         """
         _check_pad(pad)

@@ -56,8 +56,9 @@ def scan_file_list(
 ) -> FileListScan:
     """Read `root`/FileList.csv (UTF-8 with or without BOM, any line ends).
 
-    Of other columns only those named in `extra` are read; each must hold finite numbers. A row with any bad cell is left out and reported. With `find_videos` a row whose clip is not a
-    regular file inside the data folder is left out and reported too.
+    Of other columns only those named in `extra` are read; each must hold finite numbers. A row with
+    any bad cell is left out and reported. With `find_videos` a row whose clip is not a regular file
+    inside the data folder is left out and reported too.
     """
     header, rows, problems = _read_rows(root, name)
     if header is None:

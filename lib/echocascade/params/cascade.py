@@ -38,8 +38,9 @@ class NetworkParams(Section):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, given: Any) -> Any:
-        preset = PRESETS.get(given.get("preset")) if isinstance(given, dict) else None
-        return given if preset is None else {**preset, **given}
+        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
+            return given
+        return {**PRESETS[given["preset"]], **given}
 
     @model_validator(mode="after")
     def _one_a_level(self) -> Self:

@@ -1,7 +1,5 @@
 """Figures of notebook 09: what was planned, what was kept, and whether it helps."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -255,5 +253,5 @@ def generated_clips(folder: GeneratedFolder, rows: pd.DataFrame) -> ClipRow:
 def spread_over(rows: pd.DataFrame, column: str, n: int) -> pd.DataFrame:
     """`n` rows from the least to the largest of a column; all of them where there are fewer."""
     ordered = rows.sort_values(column, kind="stable")
-    places: Sequence[int] = np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int)).tolist()
+    places: list[int] = np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int)).tolist()
     return ordered.iloc[places] if len(rows) else ordered

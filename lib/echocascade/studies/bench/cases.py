@@ -75,7 +75,9 @@ class Plan:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Plan":
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        tuples: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
+        }
         return Plan(**tuples)
 
     def __post_init__(self) -> None:

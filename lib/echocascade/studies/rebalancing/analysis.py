@@ -7,6 +7,7 @@ the few repetitions. Differences are taken within a repetition, on the same clip
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,9 @@ def compare(
     """
     counts = resample_counts(len(held_out.rows), resamples, seed)
     scored = [score_arm(each, held_out, counts) for each in answers]
-    by_method = {(each.arm.method, each.arm.size): each for each in scored}
+    by_method: dict[tuple[str | None, int | None], Any] = {
+        (each.arm.method, each.arm.size): each for each in scored
+    }
     n_compared = sum(
         _reference(each.arm, name) is not None for each in scored for name in REFERENCES
     )
@@ -192,16 +195,17 @@ def recorded(table: pd.DataFrame, labels: str) -> dict[str, object]:
                 found[f"{name}_verdict"] = row[f"{name} verdict"]
         results[f"size_{row['size'] or 'all'}.{row['key']}"] = found
     results["verdict"] = spell_out(table)
-    row = headline_row(table, labels)
-    if row is not None:
-        low, high = float(row["gain low"]), float(row["gain high"])
+    chosen = headline_row(table, labels)
+    if chosen is not None:
+        low, high = float(chosen["gain low"]), float(chosen["gain high"])
         # one comparison, declared beforehand: its own interval decides
         verdict = REAL_GAIN if low > 0 else REAL_LOSS if high < 0 else NOISE
         results["headline"] = {
-            "size": int(row["size"]), "gain": float(row["gain"]), "gain_interval": [low, high],
-            "over_classic": float(row["over_classic"]),
+            "size": int(chosen["size"]), "gain": float(chosen["gain"]),
+            "gain_interval": [low, high],
+            "over_classic": float(chosen["over_classic"]),
             "over_classic_interval": [
-                float(row["over_classic low"]), float(row["over_classic high"])
+                float(chosen["over_classic low"]), float(chosen["over_classic high"])
             ],
             "verdict": verdict,
         }  # fmt: skip

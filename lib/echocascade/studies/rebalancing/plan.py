@@ -35,7 +35,7 @@ class Bins:
         n = round((high - low) / width)
         if n < 1 or abs(low + n * width - high) > 1e-9:
             raise PlanError(f"low {low:g}, high {high:g}: not a whole number of bins of {width:g}")
-        edges = low + width * np.arange(n + 1)
+        edges = np.asarray(low + width * np.arange(n + 1), np.float64)
         return Bins(edges[:-1], edges[1:])
 
     def __len__(self) -> int:
@@ -175,7 +175,9 @@ def read_targets(path: Path) -> pd.DataFrame:
         raise PlanError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        raise PlanError(f"{path}: column {missing[0]!r} is missing (found {', '.join(table)})")
+        raise PlanError(
+            f"{path}: column {missing[0]!r} is missing (found {', '.join(map(str, table.columns))})"
+        )
     if table.empty:
         raise PlanError(f"{path}: no row below the header")
     for column in ("lvef_requested", "low", "high", "anatomy_lvef"):
