@@ -1,5 +1,8 @@
 """The machine: what a precision means on which device."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -31,3 +34,14 @@ def test_tf32_is_float32_where_there_is_no_gpu():
     assert resolve_precision("tf32", CPU) == "fp32"
     assert resolve_precision("tf32", GPU) == "tf32"
     assert resolve_precision("bf16", CPU) == "bf16"
+
+
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_who_started_it():
+    held = bytearray(400 * 2**20)  # this process's mark is above that from here on
+    held[::4096] = b"x" * len(held[::4096])
+    code = (
+        "from echocascade.runtime import peak_resident_bytes as peak; before = peak();"
+        "held = bytearray(10**8); held[::4096] = b'x' * len(held[::4096]); print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == pytest.approx(1e8, rel=0.1)

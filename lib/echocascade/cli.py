@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from echocascade.commands.bench_app import bench
 from echocascade.commands.console import print_json, stop, user_errors
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
@@ -25,6 +26,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(weights_app, name="weights")
 app.command()(plan)
+app.command()(bench)
 app.command()(sample)
 app.add_typer(rebalance_app, name="rebalance")
 

@@ -50,6 +50,22 @@ def end_with_parent() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) == 0)
 
 
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held since its program began, in bytes.
+
+    `getrusage` would also count what the process that started it held: its mark survives exec.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    import resource  # only Unix has it
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def default_device() -> torch.device:
     """CUDA where PyTorch has it, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

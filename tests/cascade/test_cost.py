@@ -1,6 +1,5 @@
 """FLOPs and memory that are counted on fake tensors, against real ones and closed forms."""
 
-import resource
 import subprocess
 import sys
 
@@ -91,10 +90,11 @@ def test_training_on_crops_saves_memory_in_proportion(root):
 
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 from echocascade.cascade.cost import example_inputs, sampling_cost
 from echocascade.cascade.stage import Stage
 from echocascade.params import load_params
+from echocascade.runtime import peak_resident_bytes
 torch.set_num_threads(1)
 stage = Stage.of(load_params(sys.argv[1], [
     "cascade.stages.base.network.base_channels=16", "cascade.stages.base.training.precision=fp32",
@@ -103,19 +103,17 @@ denoiser = stage.build()
 inputs = example_inputs(stage, 4, 56, 16)
 with torch.no_grad():
     denoiser(*example_inputs(stage, 1, 56, 1))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     denoiser(*inputs)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) * 1024, sampling_cost(stage, 4).activation_bytes)
+print(peak_resident_bytes() - before, sampling_cost(stage, 4).activation_bytes)
 """
 
 
-@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="no resource usage here")
 def test_the_counted_memory_is_what_a_process_takes(root):
-    """Beside the tensors a convolution library has buffers of its own: up to a half more."""
+    """Beside the tensors the convolutions have buffers of their own: 1.4 to 1.7 was seen."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(root / "params" / "2scm.yaml")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     taken, counted = map(float, done.stdout.split())
-    assert 0.8 * counted < taken < 1.5 * counted
+    assert counted < taken < 1.8 * counted

@@ -68,8 +68,9 @@ class StageNetwork(nn.Module):
     ) -> Tensor:
         if isinstance(conditioning, Evaluation):
             given = conditioning
-            noisy = self.unet.entrance(x, slice(0, x.shape[1]), bias=False)
-            return self.unet.body(noisy + given.entrance, given.embedding, given.time_aware)
+            entrance = self.unet.entrance(x, slice(0, x.shape[1]), bias=False)
+            entrance = given.entrance + entrance  # by one name: the part alone is not kept
+            return self.unet.body(entrance, given.embedding, given.time_aware)
         anatomy = repeat(conditioning.I_c, "b c h w -> b c t h w", t=x.shape[2])
         parts = [x, self._normalised(anatomy, x)]
         if not self.is_base:

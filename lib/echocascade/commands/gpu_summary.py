@@ -1,8 +1,5 @@
 """What `gpu_run` notes down: facts of the training, speed, memory, and a page beside the paper."""
 
-import resource
-import sys
-
 import torch
 
 from echocascade import runtime
@@ -44,7 +41,7 @@ def speed(trained: Trained, scale: float) -> dict[str, object]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     stages = time_stages(trained, clips, scale, e.batch_size)
-    peak = torch.cuda.max_memory_allocated() if on_gpu else _resident_bytes()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else runtime.peak_resident_bytes()
     return {
         "batch": e.batch_size,
         "seconds_per_video": float(stages["seconds_per_clip"].sum()),
@@ -55,11 +52,6 @@ def speed(trained: Trained, scale: float) -> dict[str, object]:
         "peak_memory_bytes": peak,
         "peak_memory_of": "tensors on the GPU" if on_gpu else "the process",
     }
-
-
-def _resident_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def summary(params: Params, results: dict[str, object]) -> str:

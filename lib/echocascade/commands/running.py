@@ -20,6 +20,7 @@ import typer
 import yaml
 from filelock import FileLock, Timeout
 
+from echocascade import runtime
 from echocascade.params import Params, ParamsError, load_params
 from echocascade.report import provenance
 from echocascade.report.files import read_json, write_json, write_text
@@ -207,8 +208,9 @@ def run_snakemake(run: Run) -> int:
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("w", encoding="utf-8") as log, interruptible():
         child = subprocess.Popen(
-            snakemake_command(run), stderr=log, env=environment, process_group=0
-        )
+            snakemake_command(run), stderr=log, env=environment, process_group=0,
+            preexec_fn=None if is_local(run.profile) else runtime.end_with_parent,
+        )  # fmt: skip
         try:
             return child.wait()
         except KeyboardInterrupt:

@@ -1,12 +1,9 @@
 """Measuring one piece of work: time, memory, FLOPs, traffic, and where the time goes."""
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from echocascade import runtime
+from echocascade.cascade.cost import flop_counter
 
 Work = Callable[[], object]
 
@@ -77,13 +76,7 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory this process, or the device, has held so far, in MB (10^6 bytes)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    status = Path("/proc/self/status")
-    if status.exists():  # since this program began; getrusage also counts its parent's
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return runtime.peak_resident_bytes() / 1e6
 
 
 class Traffic(TorchDispatchMode):
@@ -106,12 +99,7 @@ class Traffic(TorchDispatchMode):
 
 def counted(work: Work) -> Counted:
     """One run of `work`, counted by PyTorch's own formulas; a multiply-add is two FLOPs."""
-    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-
-    def formula(q: Any, k: Any, v: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return int(sdpa_flop_count(q, k, v))
-
-    counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: formula})
+    counter = flop_counter()
     with counter, Traffic() as traffic:
         work()
     return Counted(int(counter.get_total_flops()), traffic.bytes)
