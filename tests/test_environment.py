@@ -13,8 +13,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def locked(root: Path) -> dict[str, Requirement]:
-    lines = (root / "requirements.lock").read_text(encoding="utf-8").splitlines()
+PEER = "peer"  # the extra that has a lock file and an environment of its own
+
+
+def locked(root: Path, name: str = "requirements.lock") -> dict[str, Requirement]:
+    lines = (root / name).read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(pin.name): pin for pin in pins}
 
@@ -27,7 +30,8 @@ def version_of(pin: Requirement) -> str:
 
 def bounds(root: Path) -> list[Requirement]:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k != PEER}
+    groups = [project["dependencies"], *extras.values()]
     return [Requirement(line) for group in groups for line in group]
 
 
@@ -86,6 +90,16 @@ def test_the_lock_names_every_package_that_its_packages_need(root):
                     missing.add(canonicalize_name(need.name))
     own = re.compile(r"nvidia-|cuda-|triton$|setuptools$|pip$")
     assert {name for name in missing - pins.keys() if not own.match(name)} == set()
+
+
+def test_the_peers_lock_holds_what_the_bounds_ask_for_and_disturbs_no_other_pin(root):
+    pins, peers = locked(root), locked(root, "requirements-peer.lock")
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (bound,) = (Requirement(line) for line in project["optional-dependencies"][PEER])
+    assert bound.specifier.contains(version_of(peers[canonicalize_name(bound.name)]))
+    both = pins.keys() & peers.keys()
+    assert {n: version_of(peers[n]) for n in both} == {n: version_of(pins[n]) for n in both}
+    assert {pin.marker for pin in peers.values()} == {None}
 
 
 def test_make_refuses_an_old_python_in_one_line(root, tmp_path):

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from echocascade.commands.bench_app import bench
 from echocascade.commands.console import print_json, stop, user_errors
+from echocascade.commands.explore_app import explore
+from echocascade.commands.import_app import import_weights
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
 from echocascade.commands.sample_app import sample
@@ -25,7 +28,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(weights_app, name="weights")
 app.command()(plan)
+app.command()(bench)
+app.command("import-weights")(import_weights)
 app.command()(sample)
+app.command()(explore)
 app.add_typer(rebalance_app, name="rebalance")
 
 ParamsFile = Annotated[str, typer.Argument(help="Parameters, e.g. params/quick.yaml")]
@@ -122,13 +128,16 @@ def score(
     table: Annotated[Path, typer.Argument(metavar="SCORES.csv", help="One row a sample")],
     judge: Annotated[str, typer.Option(help="regressor or stick")] = "regressor",
     task: Annotated[str | None, typer.Option(help="Which task of the table")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="FileList.csv with the clips' own LVEF, for the ceiling")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The paper's protocol on a table of samples, in our columns or the authors'."""
     from echocascade.commands import scoring
 
     with user_errors(*scoring.USER_ERRORS):
-        scores = scoring.score(table, judge, task)
+        scores = scoring.score(table, judge, task, labels)
     if as_json:
         print_json(scores)
     else:
@@ -173,9 +182,26 @@ def data_check(
         for problem in found.problems:
             where = problem.file + (f", row {problem.row}" if problem.row else "")
             typer.echo(f"  {where}: {problem.what}")
+        if found.notes:
+            first = found.notes[0]
+            typer.echo(f"  note: {len(found.notes)} frame rates differ; {first.file}: {first.what}")
     if not found.ok:
         count = len(found.problems)
         raise stop(f"{directory}: {count} problem{'s' if count > 1 else ''}")
+
+
+@data_app.command("shard")
+def data_shard(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The data set")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder")],
+    clips: Annotated[int, typer.Option(min=1, help="Clips in a shard")] = 1000,
+) -> None:
+    """Copy a data set into tar shards, which every command here reads as it reads files."""
+    from echocascade.commands.sharding import USER_ERRORS, shard
+
+    with user_errors(*USER_ERRORS):
+        n_clips, n_shards = shard(directory, out, clips)
+    typer.echo(f"{n_clips} clips in {n_shards} shards of {out}")
 
 
 def main() -> None:

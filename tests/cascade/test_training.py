@@ -232,7 +232,7 @@ def test_a_training_ends_by_hours_as_it_does_by_steps(tiny_params, tiny_store, t
     params = changed(tiny_params, 0, steps=1_000_000, max_hours=1 / 3600, validate_times=1)
     trained = train_stage(params, 0, tiny_store, tmp_path)
     assert 0 < trained.step < 1_000_000
-    assert trained.history[-1]["seconds"] == pytest.approx(1, abs=0.9)
+    assert 1 <= trained.history[-1]["seconds"] < 30
     assert latest_checkpoint(tmp_path)[0].finished
     with pytest.raises(ValueError, match="max_minutes or max_hours, not both"):
         changed(params, 0, max_minutes=1.0)

@@ -37,6 +37,7 @@ INTENDED_USE = (
     "parameters, augmenting or balancing a training set whose real test set is kept apart, "
     "teaching. One stage of a cascade: it is used together with the others of its run."
 )
+DRAWN = "It was trained on drawn hearts and can say nothing about real echocardiograms. "
 LIMITS = (
     "Not a medical device. A generated clip is not a recording of anyone, and says nothing about "
     "the patient whose frame was given. The network has seen one view (apical four-chamber), the "
@@ -109,10 +110,12 @@ def model_config(
         "seconds": round(float(meta["seconds"]), 1),
         "processes": meta["processes"],
         "device": meta["device"],
+        "precision": meta["precision"],
         "seed": params.seed,
         "history": meta["history"],
         "skipped_steps": len(meta["skipped"]),
         "data": {
+            "phantom": params.is_phantom,
             "name": "phantom" if params.is_phantom else Path(params.data.root).name,
             "clips": {split: int(counts.get(split, 0)) for split in ("TRAIN", "VAL", "TEST")},
             "sha256": store.manifest["sha256"],
@@ -122,14 +125,9 @@ def model_config(
 
 
 def model_card(config: dict[str, Any]) -> str:
-    """MODEL_CARD.md for a `model_config`."""
+    """MODEL_CARD.md for a `model_config`; a paragraph is a line."""
     stage, data = config["stage"], config["data"]
     training = stage["training"]
-    scalars = ", ".join(
-        f"{entry['column']} ({entry['range'][0]:g} to {entry['range'][1]:g})"
-        for entry in config["conditioning"]
-    )
-    minutes = config["seconds"] / 60
     rows = "\n".join(
         f"| {entry['step']:.0f} | {entry['training_loss']:.4f} | {_number(entry)} |"
         for entry in config["history"]
@@ -139,33 +137,32 @@ library_name: echocascade
 tags: [echocardiography, video-diffusion, edm]
 ---
 
-# Stage {stage["name"]} ({config["role"]}) of the cascade {config["run"]}
+# {stage["name"]}: stage {config["index"] + 1} ({config["role"]}) of the cascade {config["run"]}
 
-A denoiser for video diffusion (Karras et al., 2022) after Reynaud et al., 2023. It makes
-{stage["n_frames"]} frames of {stage["size"]} x {stage["size"]} pixels at {stage["fps"]} per second
-from one frame of a recording and {scalars}{_input(config)}.
+A denoiser for video diffusion (Karras et al., 2022) after Reynaud et al., 2023. {_purpose(config)}
 
 ## Data
 
-{data["name"]}: trained on the {data["clips"]["TRAIN"]} clips of split TRAIN; losses watched on VAL
-({data["clips"]["VAL"]}); TEST ({data["clips"]["TEST"]}) is untouched. SHA-256 of the decoded
-clips: `{data["sha256"]["frames.u8"]}`.
+{data["name"]}: trained on the {data["clips"]["TRAIN"]} clips of split TRAIN; losses watched on \
+VAL ({data["clips"]["VAL"]} clips); TEST ({data["clips"]["TEST"]} clips) is untouched.
+
+SHA-256 of the decoded clips: `{data["sha256"]["frames.u8"]}`
 
 Licence of the data: {data["licence"]}
 
 ## Network and training
 
-{config["parameters"]} parameters. {config["step"]} steps of {training["batch_size"]} clips,
-{minutes:.1f} min on {config["processes"]} {config["device"]} device(s), precision
-{training["precision"]}, learning rate {training["learning_rate"]:g}, seed {config["seed"]};
-{config["skipped_steps"]} steps were left out because a number was not finite. Everything else is in
-`{CONFIG}`. The weights are the moving average, which is what samples.
+{config["parameters"]} parameters. {config["step"]} steps of {training["batch_size"]} clips, \
+{config["seconds"] / 60:.1f} min on {config["processes"]} {config["device"]} device(s), precision \
+{config["precision"]}, learning rate {training["learning_rate"]:g}, seed {config["seed"]}; \
+{config["skipped_steps"]} steps were left out because a number was not finite. Everything else is \
+in `{CONFIG}`. The weights are the moving average, which is what samples.
 
 | step | training loss | validation loss |
 |---|---|---|
 {rows}
 
-A loss of 1 is that of an untrained network; how well clips follow what was asked is in the report
+A loss of 1 is that of an untrained network; how well clips follow what was asked is in the report \
 of the run, not here.
 
 ## Intended use
@@ -174,7 +171,7 @@ of the run, not here.
 
 ## Limits
 
-{LIMITS}
+{DRAWN if data["phantom"] else ""}{LIMITS}
 """
 
 
@@ -182,8 +179,17 @@ def _number(entry: dict[str, float]) -> str:
     return f"{entry['validation_loss']:.4f}" if "validation_loss" in entry else "no VAL clips"
 
 
-def _input(config: dict[str, Any]) -> str:
-    before = config["before"]
+def _purpose(config: dict[str, Any]) -> str:
+    """What goes in and what comes out."""
+    stage, before = config["stage"], config["before"]
+    scalars = ", ".join(
+        f"{entry['column']} ({entry['range'][0]:g} to {entry['range'][1]:g})"
+        for entry in config["conditioning"]
+    )
+    makes = (
+        f"It makes {stage['n_frames']} frames of {stage['size']} x {stage['size']} pixels at "
+        f"{stage['fps']} per second from one frame of a recording and {scalars}"
+    )
     if before is None:
-        return ""
-    return f", and from a clip of {before['n_frames']} frames of {before['size']} pixels"
+        return makes + "."
+    return f"{makes}, and from a clip of {before['n_frames']} frames of {before['size']} pixels."

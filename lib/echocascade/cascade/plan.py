@@ -12,8 +12,8 @@ from echocascade.cascade.synthesis import METHODS, Guidance
 from echocascade.diffusion import Denoiser, karras_sigmas
 from echocascade.params import Params, ParamsError, SamplerParams
 
-# Videos a sampler keeps beside the network's own tensors: the state before and after a step, its noise,
-# the denoised one, two slopes, and the conditioning before it is doubled.
+# Videos that a sampler keeps beside the network's own tensors: the state before and after a step,
+# its noise, the denoised one, two slopes, and the conditioning before it is doubled.
 SAMPLER_VIDEOS = 7
 # A parameter, all stages being loaded together; for bfloat16 a second, converted copy is kept.
 WEIGHT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 6}
@@ -119,7 +119,7 @@ def plan_sampling(
     two, untrained, at a part of its size.
 
     Raises:
-        ParamsError: a number is not positive, or the scale is negative.
+        ParamsError: a number is not positive, the scale is negative, or a network is imported.
     """
     for name, number in (("n_videos", n_videos), ("batch_size", batch_size)):
         if number < 1:

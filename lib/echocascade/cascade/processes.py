@@ -12,10 +12,13 @@ from echocascade import runtime
 from echocascade.cascade.loader import Share
 
 
-def new_accelerator() -> Accelerator:
-    """This process's part in the training; alone, or one of those that a launcher started."""
-    # image-only batches leave the time-aware layers without gradients
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+def new_accelerator(image_only: float = 0.0) -> Accelerator:
+    """This process's part in the training; alone, or one of those that a launcher started.
+
+    image_only: share of batches that leave the time-aware layers without gradients; the processes
+    must then ask each other, step by step, which layers have some.
+    """
+    unused = DistributedDataParallelKwargs(find_unused_parameters=image_only > 0)
     return Accelerator(
         cpu=runtime.default_device().type == "cpu", mixed_precision="no", kwargs_handlers=[unused]
     )

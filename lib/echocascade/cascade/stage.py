@@ -7,6 +7,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from echocascade.cascade.conditioning import Conditioning, enlarge, shrink
+from echocascade.cascade.imagen import ImagenNetwork
 from echocascade.diffusion import Denoiser, Preconditioning
 from echocascade.nets import Entrance, UNetConfig, VideoUNet
 from echocascade.params import Params, Role, StageParams
@@ -68,8 +69,9 @@ class StageNetwork(nn.Module):
     ) -> Tensor:
         if isinstance(conditioning, Evaluation):
             given = conditioning
-            noisy = self.unet.entrance(x, slice(0, x.shape[1]), bias=False)
-            return self.unet.body(noisy + given.entrance, given.embedding, given.time_aware)
+            entrance = self.unet.entrance(x, slice(0, x.shape[1]), bias=False)
+            entrance = given.entrance + entrance  # by one name: the part alone is not kept
+            return self.unet.body(entrance, given.embedding, given.time_aware)
         anatomy = repeat(conditioning.I_c, "b c h w -> b c t h w", t=x.shape[2])
         parts = [x, self._normalised(anatomy, x)]
         if not self.is_base:
@@ -142,9 +144,13 @@ class Stage:
 
     def build(self) -> Denoiser:
         """A denoiser with freshly initialised weights, activations channels-last."""
+        is_base = self.before is None
+        if self.params.imported is not None:
+            theirs = ImagenNetwork(self.params.imported, is_base, self.channels)
+            return Denoiser(theirs, Preconditioning(self.statistics.sigma_data))
         network = StageNetwork(
-            self.params, self.channels, self.n_scalars, self.before is None, self.statistics
-        )
+            self.params, self.channels, self.n_scalars, is_base, self.statistics
+        )  # fmt: skip
         network = network.to(memory_format=torch.channels_last)
         return Denoiser(network, Preconditioning(self.statistics.sigma_data))
 

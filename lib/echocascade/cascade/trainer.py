@@ -52,7 +52,7 @@ class StageTrainer:
         self.params, self.directory = params, directory
         stage = Stage.of(params, index)
         self.training = stage.params.training
-        self.accelerator = accelerator or new_accelerator()
+        self.accelerator = accelerator or new_accelerator(self.training.image_only)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.share = Share.of(self.training, rank, world)
         self.step, self.seconds, self._unbooked = 0, 0.0, 0.0
@@ -141,6 +141,9 @@ class StageTrainer:
                 "parameters": self.parameters,
                 "processes": self.share.world,
                 "device": self.accelerator.device.type,
+                "precision": runtime.resolve_precision(
+                    self.training.precision, self.accelerator.device
+                ),
                 "history": self.history,
                 "skipped": self.skipped,
             },

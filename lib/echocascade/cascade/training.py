@@ -21,7 +21,7 @@ from echocascade.cascade.card import write_model
 from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
 from echocascade.cascade.claim import claimed
 from echocascade.cascade.loader import LoaderError
-from echocascade.cascade.outcome import DivergedError, TrainedStage
+from echocascade.cascade.outcome import TrainedStage
 from echocascade.cascade.processes import new_accelerator
 from echocascade.cascade.signals import Interrupted, StopSignal
 from echocascade.cascade.trainer import StageTrainer
@@ -34,9 +34,23 @@ Progress = Callable[[int, int, str], None]
 
 BAD_INPUT, STOPPED = 2, 130
 USER_ERRORS = (
-    ParamsError, DatasetError, StoreError, CheckpointError, DivergedError, LoaderError,
+    ParamsError, DatasetError, StoreError, CheckpointError, FloatingPointError, LoaderError,
 )  # fmt: skip
 STEP_LINE = re.compile(r"stage \S+: step (\d+) of (\d+), (.*)")
+
+
+def imported_stage(directory: Path) -> TrainedStage:
+    """What others trained: it is there, and it is not trained on."""
+    checkpoint, warnings = latest_checkpoint(directory)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{directory}: no weights of this imported stage; `echocascade import-weights` puts "
+            "them there"
+        )
+    return TrainedStage(
+        directory, checkpoint.step, float(checkpoint.meta["statistics"]["sigma_data"]),
+        checkpoint.history, int(checkpoint.meta["parameters"]), warnings,
+    )  # fmt: skip
 
 
 def train_stage(
@@ -51,7 +65,9 @@ def train_stage(
         LoaderError: a process that reads clips was killed.
         Interrupted: a signal asked to stop; everything is saved.
     """
-    accelerator = accelerator or new_accelerator()
+    if params.cascade.stages[index].imported is not None:
+        return imported_stage(directory)
+    accelerator = accelerator or new_accelerator(params.cascade.stages[index].training.image_only)
     if not accelerator.is_main_process:
         return run_to_end(StageTrainer(params, index, store, directory, accelerator), None)
     with claimed(directory) as found:
@@ -75,6 +91,7 @@ def run_to_end(trainer: StageTrainer, progress: Progress | None = None) -> Train
             alone = trainer.share.world == 1
             if (stop.received if alone else update.stop) and trainer.progress < 1:
                 trainer.save(finished=False)
+                trainer.accelerator.wait_for_everyone()
                 raise Interrupted(
                     f"stage {trainer.stage.name} stopped at step {trainer.step}, saved"
                 )
@@ -136,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> None:
     params = load_params(options.params, options.changes)
     index = params.cascade.index(options.stage)
-    accelerator = new_accelerator()
+    accelerator = new_accelerator(params.cascade.stages[index].training.image_only)
     there = accelerator.num_processes
     if there < params.devices or options.processes not in (None, there):
         raise ParamsError(

@@ -1,5 +1,8 @@
 """FID, KID, precision and recall of frames and FVD of 16-frame clips, by torch-fidelity.
 
+FID: Heusel17; KID: Binkowski18; precision and recall: Kynkaanniemi19; FVD: Unterthiner18, by the
+detector of Skorokhodov22, which the paper used.
+
 Clips come from `preparation`, in a `paper` and a `clean` mode that are never mixed. Every number
 says on how many clips it stands. Frames of one clip are alike, so the number of patients counts,
 and intervals leave out groups of patients (`distance.with_interval`).

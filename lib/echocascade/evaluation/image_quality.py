@@ -1,7 +1,8 @@
 """How much a generated clip looks like the patient's real one, frame by frame, by torchmetrics.
 
-Both as the paper's authors compute them (Reynaud23 Sec. 3): per frame, then the mean over frames.
-Low values are expected where motion or speckle is drawn anew: the frames are of another heartbeat.
+SSIM (Wang04) and LPIPS (Zhang18), both as the paper's authors compute them (Reynaud23 Sec. 3): per
+frame, then the mean over frames. Low values are expected where motion or speckle is drawn anew: the
+frames are of another heartbeat.
 """
 
 import tempfile

@@ -38,7 +38,7 @@ class RegressorParams(Section):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, standard: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`frame_rates` is left out while empty: a judge from before the key existed stays valid."""
+        """`frame_rates` is left out while empty: judges from before that key stay valid."""
         values: dict[str, Any] = standard(self)
         if not self.frame_rates:
             values.pop("frame_rates", None)

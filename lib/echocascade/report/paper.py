@@ -141,8 +141,9 @@ def glance_rows(
         for judge in JUDGES:
             for what, key in zip(GLANCE, keys, strict=True):
                 place = f"counterfactual.{task}.{judge}.{key}.R2"
-                low, high = results.get(f"{place}_interval") or (None, None)  # type: ignore[misc]
-                rows.append((task, f"this run, {judge}", what, results.get(place), low, high))
+                bounds = results.get(f"{place}_interval")
+                ends = tuple(bounds) if isinstance(bounds, list) else (None, None)
+                rows.append((task, f"this run, {judge}", what, results.get(place), *ends))
     frame = pd.DataFrame(rows, columns=["task", "who", "what", "R2", "low", "high"])
     return frame.dropna(subset="R2").reset_index(drop=True)
 

@@ -1,13 +1,11 @@
 """Figures of notebook 09: what was planned, what was kept, and whether it helps."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from echocascade.data.decode import read_frames
-from echocascade.data.tables import VIDEOS
+from echocascade.data.echonet import read_file_list
 from echocascade.report.headlines import with_minus
 from echocascade.report.media import ClipRow, clip_html
 from echocascade.report.sampling_figures import QUIET, new_figure
@@ -244,16 +242,19 @@ def paper_table(table: pd.DataFrame, labels: str, data: str) -> pd.DataFrame:
 
 def generated_clips(folder: GeneratedFolder, rows: pd.DataFrame) -> ClipRow:
     """Kept clips as their files hold them, with what was asked for and what is read in them."""
-    files = [folder.root / VIDEOS / f"{name}.avi" for name in rows["FileName"]]
+    places = read_file_list(folder.root).set_index("FileName")["path"]
     labels = [
         f"asked {asked:.0f} %, read {read:.0f} %"
         for asked, read in zip(rows["lvef_requested"], rows["lvef_estimated"], strict=True)
     ]
-    return clip_html([read_frames(file, 1) for file in files], float(folder.facts["fps"]), labels)
+    return clip_html(
+        [read_frames(places[name], 1) for name in rows["FileName"]],
+        float(folder.facts["fps"]), labels,
+    )  # fmt: skip
 
 
 def spread_over(rows: pd.DataFrame, column: str, n: int) -> pd.DataFrame:
     """`n` rows from the least to the largest of a column; all of them where there are fewer."""
     ordered = rows.sort_values(column, kind="stable")
-    places: Sequence[int] = np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int)).tolist()
+    places = np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int))
     return ordered.iloc[places] if len(rows) else ordered

@@ -77,7 +77,10 @@ def score_rows(scores: dict[str, dict[str, dict[str, object]]]) -> pd.DataFrame:
                     place = {"task": task, "answer": answer, "kind": kind}
                     r2 = {"rule": rule, "R2": values.get("R2"), "R2 low": low, "R2 high": high}
                     rows.append(place | r2 | {name: values.get(name) for name in OTHER_SCORES})
-    return pd.DataFrame(rows, columns=[*ROW_KEYS, "R2", "R2 low", "R2 high", *OTHER_SCORES])
+    numbers = ["R2", "R2 low", "R2 high", *OTHER_SCORES]
+    table = pd.DataFrame(rows, columns=[*ROW_KEYS, *numbers])
+    table[numbers] = table[numbers].apply(pd.to_numeric)  # None is no number
+    return table
 
 
 def pick_cases(table: pd.DataFrame, task: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def peer_python(root: Path) -> Path:
     python = root / PEER_ENVIRONMENT / "bin" / "python"
     if not python.exists():
         raise BenchError(
-            f"no {PEER_ENVIRONMENT} in the project: `make bench-peer` makes it, with "
+            f"no {PEER_ENVIRONMENT} in the project: `make peer` makes it, with "
             + ", ".join(f"{name} {version}" for name, version in PEERS.items())
         )
     return python

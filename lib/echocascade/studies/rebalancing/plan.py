@@ -26,8 +26,8 @@ class PlanError(ValueError):
 class Bins:
     """Bins of LVEF in percent, ascending: low <= LVEF < high; the last one has its end in it."""
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    low: NDArray[np.floating]
+    high: NDArray[np.floating]
 
     @staticmethod
     def regular(low: float, high: float, width: float) -> "Bins":
@@ -175,7 +175,9 @@ def read_targets(path: Path) -> pd.DataFrame:
         raise PlanError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        raise PlanError(f"{path}: column {missing[0]!r} is missing (found {', '.join(table)})")
+        raise PlanError(
+            f"{path}: column {missing[0]!r} is missing (found {', '.join(map(str, table))})"
+        )
     if table.empty:
         raise PlanError(f"{path}: no row below the header")
     for column in ("lvef_requested", "low", "high", "anatomy_lvef"):
