@@ -30,7 +30,8 @@ MAX_BYTES = 2**30  # of all frames that are asked for
 
 # pydicom reads a value when it is asked for, and each kind of damage has its own exception there.
 _DAMAGE = (
-    InvalidDicomError, BytesLengthException, Image.DecompressionBombError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError,
+    InvalidDicomError, BytesLengthException, Image.DecompressionBombError,
+    OSError, EOFError, ValueError, TypeError, AttributeError, LookupError,
     ArithmeticError, RuntimeError, MemoryError, struct.error,
 )  # fmt: skip
 DEFLATED = "1.2.840.10008.1.2.1.99"

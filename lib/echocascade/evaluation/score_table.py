@@ -93,7 +93,9 @@ def check_score_table(table: pd.DataFrame) -> pd.DataFrame:
             if name != "lvef_requested" and table[name].isna().all() and len(table):
                 table = table.drop(columns=name)
                 continue
-            values = pd.to_numeric(table[name], errors="coerce")
+            values = table[name]
+            if not pd.api.types.is_numeric_dtype(values):
+                values = values.map(_number).astype(np.float64)
             bad = ~values.between(low, high)
             if name in JUDGES["stick"]:  # segmentation may fail to read a clip: an empty cell
                 bad &= table[name].notna()
@@ -127,6 +129,14 @@ def with_labels(table: pd.DataFrame, file_list: Path | str) -> pd.DataFrame:
     found = table["FileName"].str.removesuffix(".avi").map(known)
     _no_bad_rows(table.assign(label=found), "label", found.isna(), f"a row in {file_list}")
     return table.assign(lvef_true=found)
+
+
+def _number(cell: object) -> float:
+    """The number in a cell; NaN where there is none, infinity where it has hundreds of digits."""
+    try:
+        return float(str(cell))
+    except ValueError:
+        return np.nan
 
 
 def _no_bad_rows(table: pd.DataFrame, column: str, bad: pd.Series, allowed: str = "a name") -> None:

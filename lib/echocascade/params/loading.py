@@ -1,6 +1,6 @@
 """Reading a parameters file, and saying in one line what is wrong with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,21 @@ def _inside(place: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
+def _without_tags(location: Sequence[Any]) -> tuple[Any, ...]:
+    """A place without what pydantic adds to it to name the kinds of a union."""
+    return tuple(k for k in location if not (isinstance(k, str) and {"[", "-"} & {*k}))
+
+
 def _explain(error: Any) -> str:
-    location = tuple(k for k in error["loc"] if not (isinstance(k, str) and {"[", "-"} & {*k}))
-    name = ".".join(map(str, location)) or repr(error["loc"][-1] if error["loc"] else "this file")
+    location = _without_tags(error["loc"])
+    name = ".".join(map(str, location)) or "this file"
     if error["type"] == "extra_forbidden":
         *above, last = error["loc"]
-        return f"{name}: unknown key{nearest(str(last), _fields_at(tuple(above)))}"
+        place = ".".join(map(str, [*_without_tags(above), last]))
+        return f"{place}: unknown key{nearest(str(last), _fields_at(_without_tags(above)))}"
     if error["type"] == "missing":
         return f"{name}: this key is required"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{name}: {message}"
-    return f"{name}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{name}: found {repr(error['input'])[:500]}; {message[0].lower()}{message[1:]}"
