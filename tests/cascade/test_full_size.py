@@ -79,6 +79,17 @@ def test_clips_of_the_papers_size_do_not_depend_on_the_batch(root):
     assert (together[0] - together[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["1SCM", "2SCM", "4SCM"])
+def test_the_how_to_page_states_the_memory_that_is_planned(root, name):
+    page = (root / "notebooks" / "howto" / "one-gpu.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+    stated = float(row.split("|")[2])
+    plan = plan_sampling(
+        load_params(root / "params" / f"{name.lower()}.yaml"), 1, 1, flop_per_s=1e12
+    )
+    assert plan.memory_bytes / 2**30 == pytest.approx(stated, abs=0.06)
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_memory_is_what_the_plan_says(root, batch_size):
     few = {f"cascade.stages.{name}.sampler.steps": 2 for name in ("base", "tssr")}
