@@ -26,10 +26,8 @@ class Bench:
 
 def plan_of(given: Mapping[str, Any]) -> Plan:
     """The plan that options ask for; a GPU samples the paper's 2SCM by default."""
-    content = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    if content.get("device") == "cuda":
-        content = {"params_file": "params/2scm.yaml", "dtypes": ("tf32", "bf16"), **content}
-    return Plan(**content)
+    on_gpu = {"params_file": "params/2scm.yaml", "dtypes": ["tf32", "bf16"]}
+    return Plan.from_json({**(on_gpu if given.get("device") == "cuda" else {}), **given})
 
 
 def bench(given: Mapping[str, Any], quiet: bool = False) -> Bench:

@@ -89,7 +89,7 @@ def _sha256(path: Path) -> str:
 
 
 def _described(name: str, params: Params, counts: Sequence[int]) -> Imported:
-    stages = [
+    stages: list[dict[str, Any]] = [
         {"name": s.name, "role": params.cascade.role(i), "size": s.size, "n_frames": s.n_frames,
          "fps": s.fps, "parameters": counts[i], "sampling_steps": s.sampler.steps}
         for i, s in enumerate(params.cascade.stages)

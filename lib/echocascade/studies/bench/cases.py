@@ -75,8 +75,11 @@ class Plan:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Plan":
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return Plan(**tuples)
+        """From what JSON or a command line has: lists where a plan has tuples."""
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
+        }
+        return Plan(**given)
 
     def __post_init__(self) -> None:
         _allowed("device", (self.device,), ("cpu", "cuda"))

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from echocascade.cascade.cost import flop_counter
 
 Work = Callable[[], object]
 
@@ -106,12 +107,7 @@ class Traffic(TorchDispatchMode):
 
 def counted(work: Work) -> Counted:
     """One run of `work`, counted by PyTorch's own formulas; a multiply-add is two FLOPs."""
-    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-
-    def formula(q: Any, k: Any, v: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return int(sdpa_flop_count(q, k, v))
-
-    counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: formula})
+    counter = flop_counter()
     with counter, Traffic() as traffic:
         work()
     return Counted(int(counter.get_total_flops()), traffic.bytes)
