@@ -1,7 +1,9 @@
-"""Pictures that several tests need: a fan of speckle, and a scanner's screen around it."""
+"""Pictures that several tests need: a fan of speckle, a scanner's screen around it, as DICOM."""
 
 import cv2
 import numpy as np
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 
 SECRET = "DOE^JANE"
 
@@ -33,3 +35,26 @@ def screen(
     for i in range(14):
         cv2.line(shown, (770, 60 + 30 * i), (780, 60 + 30 * i), (255, 255, 255), 2)
     return shown
+
+
+def write_dicom(path, pixels: np.ndarray, photometric: str, **tags: object) -> None:
+    """A DICOM file of `pixels` (T, H, W[, 3]) with a patient's name in it."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UltrasoundImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.PatientName, data.PatientID, data.Modality = SECRET, "4711", "US"
+    data.Rows, data.Columns = pixels.shape[1:3]
+    data.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
+    if pixels.ndim == 4:
+        data.PlanarConfiguration = 0
+    if len(pixels) > 1:
+        data.NumberOfFrames = len(pixels)
+    data.PhotometricInterpretation, data.PixelRepresentation = photometric, 0
+    data.BitsAllocated = 8 * pixels.dtype.itemsize
+    data.BitsStored, data.HighBit = data.BitsAllocated, data.BitsAllocated - 1
+    data.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)

@@ -190,6 +190,31 @@ def data_check(
         raise stop(f"{directory}: {count} problem{'s' if count > 1 else ''}")
 
 
+@data_app.command("import")
+def data_import(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.csv", help="Columns File, EF, ...")],
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder of the clips")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder")],
+    seed: Annotated[int, typer.Option(help="Which patients go into which split")] = 0,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave broken clips out")] = False,
+) -> None:
+    """Your own AVI, MP4 or DICOM clips as a data set: cut to the sector, without names."""
+    from echocascade.data.adopt import AdoptError, adopt
+    from echocascade.report.progress import progress_callback
+
+    with user_errors(AdoptError, OSError):
+        done = adopt(labels, clips, out, seed=seed, skip=skip, progress=progress_callback("clips"))
+    splits = ", ".join(f"{count} {split}" for split, count in done.splits.items())
+    typer.echo(f"{done.n_clips} clips in {out} ({splits})")
+    if not done.volumes_known:
+        typer.echo("  note: no ESV and EDV were given; EDV is written as 100, so they are no ml")
+    for problem in done.problems:
+        typer.echo(f"  {problem.file}, row {problem.row}: {problem.what}")
+    if done.problems and not skip:
+        count = len(done.problems)
+        raise stop(f"{labels}: {count} problem{'s' if count > 1 else ''}; --skip leaves them out")
+
+
 @data_app.command("shard")
 def data_shard(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The data set")],

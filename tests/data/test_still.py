@@ -10,36 +10,12 @@ import pytest
 from PIL import Image
 from pydicom import examples
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLosslessSV1, UltrasoundImageStorage
+from pydicom.uid import JPEGLosslessSV1
 
-from drawn import SECRET, fan, screen
+from drawn import SECRET, fan, screen, write_dicom
 from echocascade.data.sector import ECHONET, Layout
 from echocascade.data.still import StillError, place_still, read_moving, read_still
 from echocascade.data.video import write_avi, write_mp4
-
-
-def write_dicom(path, pixels: np.ndarray, photometric: str, **tags: object) -> None:
-    """A DICOM file of `pixels` (T, H, W[, 3]) with a patient's name in it."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UltrasoundImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.PatientName, data.PatientID, data.Modality = SECRET, "4711", "US"
-    data.Rows, data.Columns = pixels.shape[1:3]
-    data.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
-    if pixels.ndim == 4:
-        data.PlanarConfiguration = 0
-    if len(pixels) > 1:
-        data.NumberOfFrames = len(pixels)
-    data.PhotometricInterpretation, data.PixelRepresentation = photometric, 0
-    data.BitsAllocated = 8 * pixels.dtype.itemsize
-    data.BitsStored, data.HighBit = data.BitsAllocated, data.BitsAllocated - 1
-    data.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -16,9 +16,13 @@ def explore(
     guidance: Annotated[
         float | None, typer.Option(min=0, help="Scale; the one the run chose by default")
     ] = None,
+    scalar: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=VALUE", help="Another clinical parameter, e.g. EDV=120"),
+    ] = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Open the explorer: drop an image, move the LVEF, see and compare the clips."""
     from echocascade.commands import exploring
 
     with user_errors(*exploring.USER_ERRORS):
-        exploring.explore(run_name, host, port, guidance)
+        exploring.explore(run_name, host, port, guidance, scalar)

@@ -1,10 +1,13 @@
 """The work of ``echocascade explore``."""
 
+from collections.abc import Sequence
+
 import typer
 
 from echocascade import runtime
 from echocascade.cascade.checkpoint import CheckpointError
 from echocascade.commands.runs import find_run
+from echocascade.commands.sampling import read_scalars
 from echocascade.params import ParamsError
 from echocascade.report.runs import RunError, project_root, run_is_phantom
 from echocascade.studies.explorer.app import ExplorerApp
@@ -22,11 +25,14 @@ from echocascade.studies.stills import AskError, StillGenerator
 USER_ERRORS = (RunError, ParamsError, AskError, CheckpointError, ServerError)
 
 
-def explore(run_name: str, host: str, port: int, guidance: float | None) -> None:
+def explore(
+    run_name: str, host: str, port: int, guidance: float | None, scalars: Sequence[str]
+) -> None:
     """Serve a run's explorer until interrupted; the link is printed and secret."""
     runtime.prepare()
     run = find_run(run_name)
-    generator = StillGenerator.load(run, project_root() / "data", guidance)
+    data_dir = project_root() / "data"
+    generator = StillGenerator.load(run, data_dir, guidance, read_scalars(scalars))
     phantom = generator.params.is_phantom or run_is_phantom(run)
     token = new_token()
     page = ExplorerApp(Explorer(generator, run.name, phantom), Tokens.of({"user": token}))

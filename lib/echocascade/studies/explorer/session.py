@@ -179,7 +179,9 @@ class Explorer:
     def _work(self, job: Job) -> None:
         try:
             with self._working:
-                if job.missing and not job.stop.is_set():
+                if job.stop.is_set():
+                    raise Stopped
+                if job.missing:
                     self._make(job)
         except Stopped:
             job.failed = "stopped"

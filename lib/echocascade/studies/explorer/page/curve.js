@@ -7,19 +7,20 @@ function part(name, attributes, text) {
   if (text !== undefined) element.textContent = text;
   return element;
 }
-function drawCurve(svg, area, fps, highest) {
-  const width = 240, height = 92, left = 26, right = 4, top = 10, bottom = 18;
+function drawCurve(svg, area, fps, [lowest, highest]) {
+  const width = svg.clientWidth || 240, height = 92, left = 30, right = 4, top = 8, bottom = 18;
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("preserveAspectRatio", "none");
   const seconds = area.length / fps;
   const x = (i) => left + (width - left - right) * (i / fps) / seconds;
-  const y = (a) => height - bottom - (height - top - bottom) * a / highest;
-  svg.append(part("line", { class: "axis", x1: left, x2: width - right, y1: y(0), y2: y(0) }));
-  svg.append(part("text", { x: 0, y: top + 4 }, highest.toFixed(0)));
-  svg.append(part("text", { x: 0, y: y(0) + 3 }, "0"));
-  svg.append(part("text", { x: left, y: height - 4 }, "LV area, % of the frame"));
-  svg.append(part("text", { x: width - right, y: height - 4, "text-anchor": "end" }, `${seconds} s`));
+  const y = (a) => height - bottom - (height - top - bottom) * (a - lowest) / (highest - lowest);
+  const said = (a) => (highest - lowest < 4 ? a.toFixed(1) : a.toFixed(0));
+  for (const a of [lowest, highest]) {
+    svg.append(part("line", { class: "axis", x1: left, x2: width - right, y1: y(a), y2: y(a) }));
+    svg.append(part("text", { x: left - 5, y: y(a) + 4, "text-anchor": "end" }, said(a)));
+  }
+  svg.append(part("text", { x: left, y: height - 3 }, "LV area, % of the frame"));
+  svg.append(part("text", { x: width - right, y: height - 3, "text-anchor": "end" }, `${seconds} s`));
   let points = "", open = false;
   area.forEach((a, i) => {
     if (a === null) { open = false; return; }
@@ -28,10 +29,17 @@ function drawCurve(svg, area, fps, highest) {
   });
   if (points) svg.append(part("path", { class: "line", d: points }));
   else svg.append(part("text", { x: left + 4, y: height / 2 }, "cavity not readable"));
-  const now = part("line", { class: "now", x1: left, x2: left, y1: top, y2: y(0) });
+  const now = part("line", { class: "now", x1: left, x2: left, y1: top, y2: height - bottom });
   svg.append(now);
   return (time) => {
     const place = x(Math.min(time, seconds) * fps);
     now.setAttribute("x1", place); now.setAttribute("x2", place);
   };
+}
+function rangeOf(curves) {
+  // one scale for all clips that are side by side, so that their strokes compare
+  const known = curves.flat().filter((a) => a !== null);
+  if (!known.length) return [0, 1];
+  const low = Math.min(...known), high = Math.max(...known), room = Math.max(0.15 * (high - low), 0.1);
+  return [Math.max(0, low - room), high + room];
 }

@@ -101,6 +101,8 @@ function newCard(index) {
   Object.assign(video, { loop: true, muted: true, autoplay: true, playsInline: true });
   remove.type = "button"; remove.title = "Remove"; remove.setAttribute("aria-label", "Remove this clip");
   canvas.hidden = doing.hidden = true;
+  // until the clip is there the last preview stays
+  video.addEventListener("loadeddata", () => shown(card));
   stage.append(video, canvas, doing, remove);
   const heading = made("h2"), title = made("span"), noise = made("small"), read = made("p", "read");
   heading.append(title, noise);
@@ -118,6 +120,7 @@ function newCard(index) {
   });
   return card;
 }
+function shown(card) { card.sheet = null; card.canvas.hidden = true; }
 function preview(shown) {
   $("progress").firstElementChild.style.width = `${Math.round(100 * shown.share)}%`;
   const sheet = new Image();
@@ -139,18 +142,17 @@ function drawSheet(card, time) {
 }
 function showClips(clips) {
   if (clips.length < state.asks.length) { say("some clips are not kept any more; move the slider to make them again"); return; }
-  const known = clips.flatMap((clip) => clip.area.filter((a) => a !== null));
-  const highest = Math.max(5, Math.ceil(Math.max(...known, 0) / 5) * 5);
+  const range = rangeOf(clips.map((clip) => clip.area));
   clips.forEach((clip, i) => {
     const card = cards[i];
     if (!card) return;
-    card.sheet = null;
-    card.canvas.hidden = card.doing.hidden = true;
+    card.doing.hidden = true;
     if (card.clip !== clip.clip) { card.video.src = `${BASE}/clip/${encodeURIComponent(clip.clip)}/clip.mp4`; card.clip = clip.clip; }
+    else shown(card);
     card.read.replaceChildren();
     const judges = [["regressor", clip.regressor], ["segmentation", clip.stick]];
-    judges.forEach(([judge, value], k) => card.read.append(k ? " · " : "", `${judge} reads `, made("b", "", value === null ? "–" : `${Math.round(value)} %`)));
-    card.follow = drawCurve(card.svg, clip.area, clip.fps, highest);
+    judges.forEach(([judge, value], k) => card.read.append(k ? " · " : "", `${judge} `, made("b", "", value === null ? "–" : `${Math.round(value)} %`)));
+    card.follow = drawCurve(card.svg, clip.area, clip.fps, range);
     card.files.replaceChildren(made("span", "", "Save"));
     for (const format of FORMATS) {
       const link = made("a", "", format === "npz" ? "NumPy" : format.toUpperCase());
