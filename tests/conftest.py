@@ -79,6 +79,7 @@ def tiny_params(pulsating_folder):
         {
             "name": "tiny", "data.root": str(pulsating_folder), "cascade.stages": stages,
             "regressor.size": 16, "regressor.n_frames": 8, "regressor.fps": 4, "workers": 1,
+            "regressor.frame_rates": [],
             "evaluation.clips": 4, "evaluation.batch_size": 4, "cascade.guidance.clips": 4,
             "rebalancing.experiment.regressor": None,
         },

@@ -8,6 +8,8 @@ import typer
 
 from echocascade.commands.bench_app import bench
 from echocascade.commands.console import print_json, stop, user_errors
+from echocascade.commands.explore_app import explore
+from echocascade.commands.import_app import import_weights
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
 from echocascade.commands.sample_app import sample
@@ -27,7 +29,9 @@ app.add_typer(study_app, name="study")
 app.add_typer(weights_app, name="weights")
 app.command()(plan)
 app.command()(bench)
+app.command("import-weights")(import_weights)
 app.command()(sample)
+app.command()(explore)
 app.add_typer(rebalance_app, name="rebalance")
 
 ParamsFile = Annotated[str, typer.Argument(help="Parameters, e.g. params/quick.yaml")]
@@ -124,13 +128,16 @@ def score(
     table: Annotated[Path, typer.Argument(metavar="SCORES.csv", help="One row a sample")],
     judge: Annotated[str, typer.Option(help="regressor or stick")] = "regressor",
     task: Annotated[str | None, typer.Option(help="Which task of the table")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="FileList.csv with the clips' own LVEF, for the ceiling")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The paper's protocol on a table of samples, in our columns or the authors'."""
     from echocascade.commands import scoring
 
     with user_errors(*scoring.USER_ERRORS):
-        scores = scoring.score(table, judge, task)
+        scores = scoring.score(table, judge, task, labels)
     if as_json:
         print_json(scores)
     else:
@@ -175,9 +182,51 @@ def data_check(
         for problem in found.problems:
             where = problem.file + (f", row {problem.row}" if problem.row else "")
             typer.echo(f"  {where}: {problem.what}")
+        if found.notes:
+            first = found.notes[0]
+            typer.echo(f"  note: {len(found.notes)} frame rates differ; {first.file}: {first.what}")
     if not found.ok:
         count = len(found.problems)
         raise stop(f"{directory}: {count} problem{'s' if count > 1 else ''}")
+
+
+@data_app.command("import")
+def data_import(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS.csv", help="Columns File, EF, ...")],
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder of the clips")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder")],
+    seed: Annotated[int, typer.Option(help="Which patients go into which split")] = 0,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave broken clips out")] = False,
+) -> None:
+    """Your own AVI, MP4 or DICOM clips as a data set: cut to the sector, without names."""
+    from echocascade.data.adopt import AdoptError, adopt
+    from echocascade.report.progress import progress_callback
+
+    with user_errors(AdoptError, OSError):
+        done = adopt(labels, clips, out, seed=seed, skip=skip, progress=progress_callback("clips"))
+    splits = ", ".join(f"{count} {split}" for split, count in done.splits.items())
+    typer.echo(f"{done.n_clips} clips in {out} ({splits})")
+    if not done.volumes_known:
+        typer.echo("  note: no ESV and EDV were given; EDV is written as 100, so they are no ml")
+    for problem in done.problems:
+        typer.echo(f"  {problem.file}, row {problem.row}: {problem.what}")
+    if done.problems and not skip:
+        count = len(done.problems)
+        raise stop(f"{labels}: {count} problem{'s' if count > 1 else ''}; --skip leaves them out")
+
+
+@data_app.command("shard")
+def data_shard(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The data set")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder")],
+    clips: Annotated[int, typer.Option(min=1, help="Clips in a shard")] = 1000,
+) -> None:
+    """Copy a data set into tar shards, which every command here reads as it reads files."""
+    from echocascade.commands.sharding import USER_ERRORS, shard
+
+    with user_errors(*USER_ERRORS):
+        n_clips, n_shards = shard(directory, out, clips)
+    typer.echo(f"{n_clips} clips in {n_shards} shards of {out}")
 
 
 def main() -> None:

@@ -136,9 +136,10 @@ def test_from_a_file_list_to_a_compared_data_set(project, pulsating_folder, tmp_
     part = rebalancing.experiment("rings", out, "1/2", [])
     assert part["missing"] > 0 and "left to other chunks" in rebalancing.describe_experiment(part)
     compared = rebalancing.experiment("rings", out, "2/2", [])
-    assert {"size_6.real", "size_all.generated_added.requested", "verdict"} <= set(compared)
-    assert "R2" in rebalancing.describe_experiment(compared)
-    assert json.dumps(compared["headline"])
+    wanted = {"size_6.real.R2", "size_all.generated_added.requested.gain", "verdict"}
+    assert wanted <= set(compared) and "headline.gain" in compared
+    assert "size_6.real: R2" in rebalancing.describe_experiment(compared)
+    json.dumps(compared, allow_nan=False)
     shutil.rmtree(out)
 
 

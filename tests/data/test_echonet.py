@@ -233,6 +233,7 @@ def test_a_sound_folder_is_reported_as_the_command_line_promises(folder: Any) ->
         "fps": [10.0, 10.0],
         "duration_s": [2.0, 2.7],
         "problems": [],
+        "notes": [],
     }
     assert calls[-1] == (8, 8, "0X0000")
 

@@ -7,17 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from echocascade.evaluation.augmentation import _at_half_the_rate, shift_randomly
 from echocascade.evaluation.lvef import (
     LVEFRegressor,
     RegressorConfig,
     predict_lvef,
 )
 from echocascade.evaluation.lvef_training import (
-    _at_half_the_rate,
     evaluate_regressor,
     fit_regressor,
     learning_rate_factor,
-    shift_randomly,
 )
 
 SIZE, FRAMES = 16, 8

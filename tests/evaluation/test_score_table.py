@@ -3,7 +3,7 @@
 import pytest
 
 from echocascade.evaluation.counterfactual import score_table
-from echocascade.evaluation.score_table import ScoreTableError, read_score_table
+from echocascade.evaluation.score_table import ScoreTableError, read_score_table, with_labels
 
 GOOD = "FileName,lvef_requested,lvef_measured\nA,30,35\nB,60,55\n"
 
@@ -41,6 +41,21 @@ def test_a_bad_table_is_an_error_with_file_row_and_column(tmp_path, text, words)
         read_score_table(path)
     for word in ["scores.csv", *words]:
         assert word in str(caught.value)
+
+
+def test_labels_of_a_file_list_give_a_published_table_its_ceiling(tmp_path):
+    scores, labels = tmp_path / "scores.csv", tmp_path / "FileList.csv"
+    scores.write_text("FileName,GT EF,Gen EF,Ref EF\nA,30,35,52\nB,60,55,61\n")
+    labels.write_text("FileName,EF,Split\nA.avi,50,VAL\nB,60,VAL\nC,10,VAL\n")
+    table = with_labels(read_score_table(scores), labels)
+    found = score_table(table, task="generation")
+    assert found["ceiling_truth"] == "lvef_true"
+    assert found["ceiling"]["single"]["MAE"] == pytest.approx(1.5)
+    labels.write_text("FileName,EF\nA,50\n")
+    with pytest.raises(ScoreTableError, match=r"row 3 \(B\), column label.*FileList.csv"):
+        with_labels(read_score_table(scores), labels)
+    with pytest.raises(ScoreTableError, match="not a FileList"):
+        with_labels(read_score_table(scores), scores)
 
 
 def test_a_missing_table_and_a_single_patient_are_errors(tmp_path):

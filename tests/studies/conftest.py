@@ -53,3 +53,15 @@ def fresh_study(study_folder, tmp_path):
     from echocascade.studies.expert.folder import load_study
 
     return load_study(shutil.copytree(study_folder, tmp_path / "study"))
+
+
+@pytest.fixture(scope="session")
+def still_generator(tiny_trained):
+    """The toy cascade as `sample` and the explorer use it, sectors where `drawn` has them."""
+    from echocascade.data.sector import Layout
+    from echocascade.studies.stills import StillGenerator
+
+    return StillGenerator(
+        tiny_trained.params, tiny_trained.cascade, tiny_trained.regressor, 2.0,
+        tiny_trained.store, Layout(0.5, 0.06, 0.9),
+    )  # fmt: skip

@@ -23,6 +23,7 @@ from echocascade import runtime
 from echocascade.cascade.conditioning import Conditioning
 from echocascade.cascade.stage import Evaluation, Stage, StageNetwork
 from echocascade.diffusion import Denoiser
+from echocascade.params import ParamsError
 
 CPU = torch.device("cpu")
 
@@ -153,6 +154,8 @@ def training_memory(stage: Stage, batch_size: int = 1) -> int:
 
 
 def _without_content(stage: Stage) -> Denoiser:
+    if stage.params.imported is not None:  # it reads tensors on its way, which fake ones forbid
+        raise ParamsError(f"stage {stage.name} has an imported network, which cannot be planned")
     with torch.device("meta"):
         return stage.build()
 

@@ -24,6 +24,7 @@ from echocascade.params import StageParams
 
 RATES_HZ = (0.7, 2.2)  # of hearts: 42 to 132 beats a minute
 SMALLEST_GAIN = 0.15  # how much more alike frames a beat apart must be for the beat to be believed
+AS_GOOD = 0.2  # of the gain that a shorter lag may lack
 GUESS_FROM = 1.2  # times sigma_data: above, the phase drifts; below, beats become copies
 
 
@@ -131,28 +132,31 @@ def _slice(lowres: Tensor, stage: LoadedStage, window: int, hop: int) -> Tensor:
 def beat_frames(clip: Tensor, fps: float) -> Tensor:
     """The length of a beat (N,) in frames: the lag at which a clip (N, C, T, H, W) is most alike.
 
-    Between the lags of 132 and 42 beats a minute, in quarters of a frame. Where no lag stands out,
-    the whole clip is taken as one beat: it is then played on from its start.
+    The shortest lag, between those of 132 and 42 beats a minute, that is about as good as the best
+    (two beats are as alike as one), to a fraction of a frame by a parabola. Where no lag stands
+    out, the whole clip is taken as one beat: it is then played on from its start.
     """
     frames = rearrange(clip, "n c t h w -> (n t) c h w")
     small = F.avg_pool2d(frames, 2) if clip.shape[-1] >= 16 else frames
     moving = rearrange(small, "(n t) c h w -> n t (c h w)", n=len(clip))
     moving = moving - moving.mean(1, keepdim=True)
-    low, high = fps / RATES_HZ[1], min(fps / RATES_HZ[0], clip.shape[2] - 2)
-    if high <= low:
-        return torch.full((len(clip),), float(clip.shape[2]))
-    lags = torch.arange(low, high + 1e-6, 0.25)
-    cost = torch.stack([_difference(moving, float(lag)) for lag in lags], dim=1)
-    unlike = 2 * moving.square().mean((1, 2))
-    best = cost.min(1)
-    found = best.values < (1 - SMALLEST_GAIN) * unlike
-    return torch.where(found, lags[best.indices], torch.tensor(float(clip.shape[2])))
-
-
-def _difference(moving: Tensor, lag: float) -> Tensor:
-    """Mean squared difference (N,) of frames (N, T, D) that lie `lag` frames apart."""
-    t = torch.arange(math.ceil(lag), moving.shape[1])
-    return (moving[:, t] - _at(moving, t - lag)).square().mean((1, 2))
+    whole = torch.full((len(clip),), float(clip.shape[2]))
+    first, last = int(fps / RATES_HZ[1]), min(math.ceil(fps / RATES_HZ[0]), clip.shape[2] - 3)
+    if first < 2 or last <= first:
+        return whole
+    lags = range(first - 1, last + 2)
+    cost = torch.stack(
+        [(moving[:, lag:] - moving[:, :-lag]).square().mean((1, 2)) for lag in lags], dim=1
+    )
+    before, here, after = cost[:, :-2], cost[:, 1:-1], cost[:, 2:]
+    unlike = 2 * moving.square().mean((1, 2))[:, None]
+    best = here.min(1, keepdim=True).values
+    good = (here <= before) & (here <= after) & (here <= best + AS_GOOD * (unlike - best))
+    place = good.to(torch.uint8).argmax(1, keepdim=True)
+    bend = (before - 2 * here + after).gather(1, place).clamp_min(1e-12)
+    shift = ((before - after).gather(1, place) / (2 * bend)).clamp(-0.5, 0.5)
+    found = good.any(1) & (best < (1 - SMALLEST_GAIN) * unlike)[:, 0]
+    return torch.where(found, (place + shift)[:, 0] + first, whole)
 
 
 def _at(frames: Tensor, place: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def plan_sampling(
     two, untrained, at a part of its size.
 
     Raises:
-        ParamsError: a number is not positive, or the scale is negative.
+        ParamsError: a number is not positive, the scale is negative, or a network is imported.
     """
     for name, number in (("n_videos", n_videos), ("batch_size", batch_size)):
         if number < 1:

@@ -7,6 +7,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from echocascade.cascade.conditioning import Conditioning, enlarge, shrink
+from echocascade.cascade.imagen import ImagenNetwork
 from echocascade.diffusion import Denoiser, Preconditioning
 from echocascade.nets import Entrance, UNetConfig, VideoUNet
 from echocascade.params import Params, Role, StageParams
@@ -143,9 +144,13 @@ class Stage:
 
     def build(self) -> Denoiser:
         """A denoiser with freshly initialised weights, activations channels-last."""
+        is_base = self.before is None
+        if self.params.imported is not None:
+            theirs = ImagenNetwork(self.params.imported, is_base, self.channels)
+            return Denoiser(theirs, Preconditioning(self.statistics.sigma_data))
         network = StageNetwork(
-            self.params, self.channels, self.n_scalars, self.before is None, self.statistics
-        )
+            self.params, self.channels, self.n_scalars, is_base, self.statistics
+        )  # fmt: skip
         network = network.to(memory_format=torch.channels_last)
         return Denoiser(network, Preconditioning(self.statistics.sigma_data))
 

@@ -251,4 +251,9 @@ def load_stage(
     weights = checkpoint.weights("ema")
     check_architecture(weights, denoiser.state_dict(), str(checkpoint.directory))
     denoiser.load_state_dict(weights)
-    return LoadedStage(stage, denoiser.to(device).eval().requires_grad_(False))
+    denoiser = denoiser.to(device).eval().requires_grad_(False)
+    if stage.params.imported is None:
+        return LoadedStage(stage, denoiser)
+    from echocascade.cascade.imagen_stage import ImagenStage  # it is a kind of LoadedStage
+
+    return ImagenStage(stage, denoiser)

@@ -39,6 +39,20 @@ USER_ERRORS = (
 STEP_LINE = re.compile(r"stage \S+: step (\d+) of (\d+), (.*)")
 
 
+def imported_stage(directory: Path) -> TrainedStage:
+    """What others trained: it is there, and it is not trained on."""
+    checkpoint, warnings = latest_checkpoint(directory)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{directory}: no weights of this imported stage; `echocascade import-weights` puts "
+            "them there"
+        )
+    return TrainedStage(
+        directory, checkpoint.step, float(checkpoint.meta["statistics"]["sigma_data"]),
+        checkpoint.history, int(checkpoint.meta["parameters"]), warnings,
+    )  # fmt: skip
+
+
 def train_stage(
     params: Params, index: int, store: ClipStore, directory: Path,
     progress: Progress | None = None, accelerator: Accelerator | None = None,
@@ -51,6 +65,8 @@ def train_stage(
         LoaderError: a process that reads clips was killed.
         Interrupted: a signal asked to stop; everything is saved.
     """
+    if params.cascade.stages[index].imported is not None:
+        return imported_stage(directory)
     accelerator = accelerator or new_accelerator(params.cascade.stages[index].training.image_only)
     if not accelerator.is_main_process:
         return run_to_end(StageTrainer(params, index, store, directory, accelerator), None)

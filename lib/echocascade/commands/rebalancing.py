@@ -12,7 +12,7 @@ from echocascade.data.clips import StoreError
 from echocascade.data.echonet import DatasetError
 from echocascade.data.prepare import open_store
 from echocascade.evaluation.judge import JudgeError
-from echocascade.params import Params, ParamsError, PlanParams, load_params
+from echocascade.params import ParamsError, PlanParams, load_params
 from echocascade.report.files import flatten
 from echocascade.report.headlines import with_minus
 from echocascade.report.progress import progress_callback
@@ -105,7 +105,10 @@ def label(directory: Path, by: str) -> int:
 def experiment(
     run_name: str, generated: Path | None, chunk: str | None, overrides: Sequence[str]
 ) -> dict[str, object]:
-    """Train what is missing and compare; {"missing": n} while a chunk leaves some to others."""
+    """Train what is missing and compare: one flat object, as notebook 09 records it.
+
+    {"missing": n} while a chunk leaves some to others.
+    """
     part = None if chunk is None else Chunk.parse(chunk)
     directory = find_run(run_name)
     params = load_params(directory / "params.yaml", overrides)
@@ -113,7 +116,10 @@ def experiment(
     places = layout.Places(directory / "samples" / "rebalancing")
     folder = GeneratedFolder.open(generated or places.latest_clips())
     store = open_store(params, project_root() / "data")
-    planned = _planned(params, store, folder, places)
+    try:
+        planned = experiments.plan_experiment(params, store, folder, places.stores)
+    except ValueError as error:
+        raise GenerationError(str(error)) from None
     bar = progress_callback("experiment")
     answers = experiments.run_experiment(planned, places.trainings, bar, part)
     if not answers:
@@ -123,23 +129,17 @@ def experiment(
         answers, planned.held_out, level=wanted.level, resamples=wanted.bootstrap, seed=params.seed
     )
     labels = params.rebalancing.generation.labels
-    return analysis.recorded(table, labels) | {"left_out": planned.left_out}
-
-
-def _planned(params: Params, store, folder, places) -> experiments.Experiment:  # type: ignore[no-untyped-def]
-    try:
-        return experiments.plan_experiment(params, store, folder, places.stores)
-    except ValueError as error:
-        raise GenerationError(str(error)) from None
+    return flatten(analysis.recorded(table, labels)) | {"left_out": planned.left_out}
 
 
 def describe_experiment(compared: Mapping[str, object]) -> str:
     """`experiment`'s object for people."""
     if "missing" in compared:
         return f"{compared['missing']} trainings are left to other chunks"
-    flat = flatten({key: value for key, value in compared.items() if key != "left_out"})
     lines = [str(compared["verdict"])]
-    for key in [k.removesuffix(".R2") for k in flat if k.endswith(".R2")]:
-        low, high = map(float, flat[f"{key}.R2_interval"])  # type: ignore[call-overload]
-        lines.append(with_minus(f"  {key}: R2 {flat[f'{key}.R2']:.2f} ({low:.2f} to {high:.2f})"))
+    for key in [name.removesuffix(".R2") for name in compared if name.endswith(".R2")]:
+        interval = compared[f"{key}.R2_interval"]
+        shown = [compared[f"{key}.R2"], *(interval if isinstance(interval, list) else [])]
+        value, low, high = ("–" if number is None else f"{number:.2f}" for number in shown)
+        lines.append(with_minus(f"  {key}: R2 {value} ({low} to {high})"))
     return "\n".join(lines)

@@ -64,7 +64,7 @@ def sample(run_name: str, asked: Asked) -> Done:
         if not path.parent.is_dir():
             raise FormatError(f"{path.parent}: no such folder")
     run = find_run(run_name)
-    scalars = _scalars(asked.scalars)
+    scalars = read_scalars(asked.scalars)
     made_by = StillGenerator.load(run, project_root() / "data", asked.guidance, scalars)
     made_by.check(asked.asks, asked.seconds)
     placed = made_by.place(asked.image, asked.frame)
@@ -98,7 +98,8 @@ def describe(done: Done) -> str:
     return "\n".join([*lines, *(str(file) for file in done.files)])
 
 
-def _scalars(given: Sequence[str]) -> dict[str, float]:
+def read_scalars(given: Sequence[str]) -> dict[str, float]:
+    """Clinical parameters from NAME=VALUE; AskError names the one that is not."""
     scalars = {}
     for text in given:
         name, _, value = text.partition("=")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from echocascade.evaluation.counterfactual import score_table
-from echocascade.evaluation.score_table import ScoreTableError, read_score_table
+from echocascade.evaluation.score_table import ScoreTableError, read_score_table, with_labels
 from echocascade.report.files import flatten
 from echocascade.report.headlines import with_minus
 
@@ -11,9 +11,17 @@ USER_ERRORS = (ScoreTableError,)
 SHOWN = ("R2", "MAE", "RMSE", "slope", "r", "SSIM", "LPIPS")
 
 
-def score(table: Path, judge: str, task: str | None) -> dict[str, object]:
-    """Scores of one table as the JSON object that DESIGN promises."""
-    return score_table(read_score_table(table), judge=judge, task=task)
+def score(
+    table: Path, judge: str, task: str | None, labels: Path | None = None
+) -> dict[str, object]:
+    """Scores of one table as the JSON object that scripts rely on.
+
+    labels: a FileList.csv with the clips' own LVEF, for the ceiling of a published table.
+    """
+    samples = read_score_table(table)
+    if labels is not None:
+        samples = with_labels(samples, labels)
+    return score_table(samples, judge=judge, task=task)
 
 
 def describe(scores: dict[str, object]) -> str:

@@ -54,6 +54,8 @@ def clip_name(cell: str) -> str:
         raise ValueError("is no file name")
     if any(mark in name for mark in "/\\:") or name.startswith("."):
         raise ValueError("leaves the data folder; a plain file name is allowed")
+    if name[0] in "=+-@":
+        raise ValueError("starts like a formula, which a spreadsheet would run")
     if any(unicodedata.category(mark).startswith("C") for mark in name):
         raise ValueError("holds control characters")
     if len(name.encode()) > 200:

@@ -4,17 +4,21 @@ Who the patient is stays in the file: no tag but those that say how to read the 
 Names that the scanner burnt into the picture are removed by `sector.place_sector`.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
+import pydicom.filereader
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, iter_pixels
 
+from echocascade.data.cells import MAX_FPS
 from echocascade.data.frames import Frames
 
 ULTRASOUND = ("US", "OT", "SC", "")  # OT and SC: pictures taken of a screen; the sector decides
@@ -22,6 +26,15 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 MAX_PIXELS = 4096 * 4096  # of one frame
 MAX_BYTES = 2**30  # of all frames that are asked for
+
+
+# pydicom reads a value when it is asked for, and each kind of damage has its own exception there.
+_DAMAGE = (
+    InvalidDicomError, BytesLengthException, Image.DecompressionBombError,
+    OSError, EOFError, ValueError, TypeError, AttributeError, LookupError,
+    ArithmeticError, RuntimeError, MemoryError, struct.error,
+)  # fmt: skip
+DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 class DicomError(ValueError):
@@ -39,17 +52,19 @@ class DicomClip:
 
     def frames(self, indices: Sequence[int]) -> Frames:
         """The frames at `indices` (0-based), uint8 RGB (N, H, W, 3)."""
-        if any(not 0 <= i < self.n_frames for i in indices):
-            raise DicomError(
-                f"{self.path.name}: frame {max(indices)} was asked for; "
-                f"it has {self.n_frames} (0 to {self.n_frames - 1})"
-            )
         rows, columns = int(self.dataset.Rows), int(self.dataset.Columns)
+        # First the size: a header may claim more frames than could be counted one by one.
         if len(indices) * rows * columns * 3 > MAX_BYTES:
             raise DicomError(f"{self.path.name}: {len(indices)} frames need more than a gigabyte")
+        outside = next((i for i in indices if not 0 <= i < self.n_frames), None)
+        if outside is not None:
+            raise DicomError(
+                f"{self.path.name}: frame {outside} was asked for; "
+                f"it has {self.n_frames} (0 to {self.n_frames - 1})"
+            )
         try:
             return np.stack([self._shown(p) for p in self._pixels(indices)])
-        except (NotImplementedError, RuntimeError, ValueError, AttributeError, OSError) as error:
+        except _DAMAGE as error:
             raise DicomError(f"{self.path.name}: {_why(self.dataset, error)}") from error
 
     def _pixels(self, indices: Sequence[int]) -> Iterator[NDArray]:
@@ -67,16 +82,16 @@ class DicomClip:
         return _to_8_bit(pixels, 0, 2 ** int(self.dataset.BitsStored) - 1)
 
     def _windowed(self, pixels: NDArray, kind: str) -> Frames:
-        data = self.dataset
-        values = apply_modality_lut(pixels, data)
-        if "VOILUTSequence" in data or "WindowCenter" in data:
-            values = apply_voi_lut(values, data)
-        plain = values.dtype == pixels.dtype
-        signed = bool(data.get("PixelRepresentation", 0))
-        full = (2 ** int(data.BitsStored) - 1) if not signed else 2 ** (int(data.BitsStored) - 1)
-        low, high = (0.0, float(full)) if plain else _span(values)
-        grey = _to_8_bit(values, low, high)
+        """Grey levels 0 to 255 for what the file's own window and scale make of its whole range."""
+        bits = int(self.dataset.BitsStored)
+        signed = bool(self.dataset.get("PixelRepresentation", 0))
+        ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+        low, high = np.sort(self._looked_up(ends.astype(pixels.dtype)).astype(float))
+        grey = _to_8_bit(self._looked_up(pixels), low, high if high > low else low + 1)
         return 255 - grey if kind == "MONOCHROME1" else grey
+
+    def _looked_up(self, values: NDArray) -> NDArray:
+        return apply_voi_lut(apply_modality_lut(values, self.dataset), self.dataset)
 
 
 def open_dicom(path: Path) -> DicomClip:
@@ -86,11 +101,23 @@ def open_dicom(path: Path) -> DicomClip:
         DicomError: not DICOM, without pixels, of another modality or in an unknown colour space.
     """
     try:
-        data = pydicom.dcmread(path, force=False)
-    except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError) as error:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DicomError(f"{path.name}: {size} bytes; at most {MAX_BYTES} are read")
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
+            # A small file may unpack to any size, and pydicom unpacks all of it at once.
+            raise DicomError(f"{path.name}: a deflated DICOM file, which is not accepted")
+        return _checked(path, pydicom.dcmread(path, force=False))
+    except DicomError:
+        raise
+    except _DAMAGE as error:
         raise DicomError(
             f"{path.name}: not a readable DICOM file ({type(error).__name__})"
         ) from None
+
+
+def _checked(path: Path, data: Dataset) -> DicomClip:
     modality = str(data.get("Modality", ""))
     if modality not in ULTRASOUND:
         raise DicomError(f"{path.name}: modality {modality[:16]}; ultrasound (US) is accepted")
@@ -106,18 +133,20 @@ def open_dicom(path: Path) -> DicomClip:
 
 
 def _fps(data: Dataset) -> float:
-    """Frames a second by FrameTime (ms), FrameTimeVector, CineRate or the recommended rate."""
+    """Frames a second, 0 where the file says none or what no clip can have."""
+    fps = _stated_fps(data)
+    return fps if 0 < fps <= MAX_FPS else 0.0
+
+
+def _stated_fps(data: Dataset) -> float:
+    """By FrameTime (ms), FrameTimeVector, CineRate or the recommended rate."""
     vector = data.get("FrameTimeVector")
     if data.get("FrameTime"):
         return 1000.0 / float(data.FrameTime)
     if vector is not None and len(vector) > 1:
-        return 1000.0 / float(np.mean([float(v) for v in vector[1:]]))
+        mean_ms = float(np.mean([float(v) for v in vector[1:]]))
+        return 1000.0 / mean_ms if mean_ms else 0.0
     return float(data.get("CineRate") or data.get("RecommendedDisplayFrameRate") or 0)
-
-
-def _span(values: NDArray) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return low, high if high > low else low + 1
 
 
 def _to_8_bit(values: NDArray, low: float, high: float) -> Frames:

@@ -42,6 +42,7 @@ __all__ = [
     "read_tracings",
 ]
 
+FPS_TOLERANCE = 0.01
 Progress = Callable[[int, int, str], None]
 
 
@@ -79,7 +80,8 @@ class DatasetReport:
     """What a data set holds and everything that is wrong with it.
 
     `n_clips` and `splits` count usable clips; `fps` and `duration_s` are their (least, greatest),
-    from the table, and None where no clip is usable.
+    from the table, and None where no clip is usable. `notes` are differences that harm nothing:
+    a frame rate in a file's header that is not the table's, which is the one that counts.
     """
 
     ok: bool
@@ -88,6 +90,7 @@ class DatasetReport:
     fps: tuple[float, float] | None
     duration_s: tuple[float, float] | None
     problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `echocascade data check --json` prints."""
@@ -97,11 +100,13 @@ class DatasetReport:
             "splits": self.splits,
             "fps": list(self.fps or (None, None)),
             "duration_s": list(self.duration_s or (None, None)),
-            "problems": [
-                {"file": problem.file, "row": problem.row, "what": problem.what}
-                for problem in self.problems
-            ],
+            "problems": [_as_json(problem) for problem in self.problems],
+            "notes": [_as_json(note) for note in self.notes],
         }
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    return {"file": problem.file, "row": problem.row, "what": problem.what}
 
 
 def check_dataset(
@@ -113,7 +118,8 @@ def check_dataset(
     """
     root = Path(root)
     scan = scan_file_list(root)
-    problems = [*scan.problems, *_broken_videos(scan, workers, progress)]
+    broken_videos, notes = _checked_videos(scan, workers, progress)
+    problems = [*scan.problems, *broken_videos]
     if (root / TRACINGS).exists():
         n_frames = {c.file_name: c.claimed_frames for c in scan.clips if c.claimed_frames}
         problems += scan_tracings(root, n_frames)[1]
@@ -128,6 +134,7 @@ def check_dataset(
         fps=_range(table["FPS"]),
         duration_s=_range(table["NumberOfFrames"] / table["FPS"]),
         problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
@@ -135,14 +142,24 @@ def _range(values: pd.Series) -> tuple[float, float] | None:
     return (float(values.min()), float(values.max())) if len(values) else None
 
 
-def _broken_videos(scan: FileListScan, workers: int, progress: Progress | None) -> list[Problem]:
+def _checked_videos(
+    scan: FileListScan, workers: int, progress: Progress | None
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the clips, and notes on them, in the order of the table."""
+    fps_of = dict(zip(scan.table["FileName"], scan.table["FPS"], strict=True))
     sources = [ClipSource(clip.path, 0.0, clip.claimed_frames) for clip in scan.clips]
-    problems = []
+    problems, notes = [], []
     results = in_order(load_clip, sources, workers)
     for done, (clip, loaded) in enumerate(zip(scan.clips, results, strict=True), start=1):
         if loaded.problem:
             file = f"{VIDEOS}/{clip.file_name}.avi"
             problems.append(Problem(file, clip.line, loaded.problem))
+        fps = fps_of.get(clip.file_name)
+        if loaded.header_fps and fps and abs(loaded.header_fps / fps - 1) > FPS_TOLERANCE:
+            what = (
+                f"{loaded.header_fps:.4g} frames per second, {fps:.4g} by the table, which counts"
+            )
+            notes.append(Problem(f"{VIDEOS}/{clip.file_name}.avi", clip.line, what))
         if progress:
             progress(done, len(sources), clip.file_name)
-    return problems
+    return problems, notes

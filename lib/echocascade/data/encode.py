@@ -30,16 +30,25 @@ def write_avi(
     metadata: title and comment, if the clip shall say what it is. The file appears whole or not at
     all.
     """
-    path = Path(path)
+    with replacing(Path(path), durable=False) as temporary:
+        _mux_avi(temporary, frames, fps, metadata)
+
+
+def encode_avi(frames: Frames, fps: float, *, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
+    """The bytes that `write_avi` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.avi"
+        _mux_avi(path, frames, fps, metadata)
+        return path.read_bytes()
+
+
+def _mux_avi(path: Path, frames: Frames, fps: float, metadata: Mapping[str, str]) -> None:
     check_frames(frames)
     height, width, channels = frames.shape[1:]
     if height % 2 or width % 2:
         raise ValueError(f"frames are {width} x {height} pixels; Motion JPEG needs even sizes")
     neutral = np.full((height // 2, width), 128, dtype=np.uint8)
-    with (
-        replacing(path, durable=False) as temporary,
-        av.open(str(temporary), "w", format="avi", options={"fflags": "+bitexact"}) as out,
-    ):
+    with av.open(str(path), "w", format="avi", options={"fflags": "+bitexact"}) as out:
         out.metadata.update(metadata)
         stream = out.add_stream("mjpeg", rate=_rate(fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import cv2
 
-from echocascade.data.decode import FRAME_TOLERANCE, VideoError, read_frames
+from echocascade.data.decode import FRAME_TOLERANCE, Slice, VideoError, read_frames, video_fps
 from echocascade.data.frames import Frames, resample_time, resize
 
 Item = TypeVar("Item")
@@ -33,7 +33,7 @@ class ClipSource:
     `target_size` and `target_fps` are the store's; with neither the clip is only checked.
     """
 
-    path: Path
+    path: Path | Slice
     fps: float
     claimed_frames: int
     channels: int = 1
@@ -43,11 +43,15 @@ class ClipSource:
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """Frames uint8 (T, H, W, C) of a clip, or None and what is wrong with the file."""
+    """Frames uint8 (T, H, W, C) of a clip, or None and what is wrong with the file.
+
+    `header_fps` is the file's own frames per second, where it was only checked; 0: it says none.
+    """
 
     frames: Frames | None
     n_source_frames: int
     problem: str | None
+    header_fps: float = 0.0
 
 
 def load_clip(source: ClipSource) -> LoadedClip:
@@ -63,7 +67,7 @@ def load_clip(source: ClipSource) -> LoadedClip:
             return LoadedClip(None, n_source, claim)
         if source.target_size is None or source.target_fps is None:
             _require_square(frames)
-            return LoadedClip(None, n_source, None)
+            return LoadedClip(None, n_source, None, video_fps(source.path))
         small = resize(frames, source.target_size)
         return LoadedClip(resample_time(small, source.fps, source.target_fps), n_source, None)
     except ValueError as error:

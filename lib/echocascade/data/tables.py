@@ -4,15 +4,23 @@ Both readers return what is usable together with every problem they found; who c
 whether to stop (`echonet`) or to go on without the broken rows (`store`).
 """
 
-import csv
-import io
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from echocascade.data.cells import PARSERS, any_number
+from echocascade.data.decode import Slice
 from echocascade.data.problems import Problem
+from echocascade.data.shards import SHARDS, clips_in_shards
+from echocascade.data.table_file import (
+    MAX_FILE_LIST_BYTES,
+    TableFileError,
+    read_rows,
+    read_text,
+    require_inside,
+)
 
 FILE_LIST = "FileList.csv"
 TRACINGS = "VolumeTracings.csv"
@@ -28,7 +36,6 @@ COLUMNS = (
     "NumberOfFrames",
     "Split",
 )
-MAX_TABLE_BYTES = 256 * 2**20  # the real VolumeTracings.csv has 30 MB
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class NamedClip:
 
     file_name: str
     line: int
-    path: Path
+    path: Path | Slice
     claimed_frames: int
 
 
@@ -68,6 +75,8 @@ def scan_file_list(
     kept: list[dict[str, object]] = []
     lines: list[int] = []
     clips: list[NamedClip] = []
+    shards, broken = clips_in_shards(root) if find_videos else ({}, [])
+    problems += broken
     seen: dict[str, tuple[int, str]] = {}
     for line, cells in rows:
         row, found = _parse_row(header, cells, extra)
@@ -75,11 +84,12 @@ def scan_file_list(
         clip = row.get("FileName")
         if isinstance(clip, str):
             split = str(row.get("Split"))
-            if clip in seen:
-                problems.append(_duplicate(name, line, clip, split, seen[clip]))
+            same = unicodedata.normalize("NFC", clip)  # two spellings are one file to some disks
+            if same in seen:
+                problems.append(_duplicate(name, line, clip, split, seen[same]))
                 continue
-            seen[clip] = (line, split)
-            path = root / VIDEOS / f"{clip}.avi"
+            seen[same] = (line, split)
+            path: Path | Slice = shards.get(clip) or root / VIDEOS / f"{clip}.avi"
             missing = _video_problem(root, path) if find_videos else None
             if missing:
                 problems.append(Problem(f"{VIDEOS}/{clip}.avi", line, missing))
@@ -110,31 +120,12 @@ def _read_rows(
     root: Path, name: str
 ) -> tuple[list[str] | None, list[tuple[int, list[str]]], list[Problem]]:
     """Header, (line, cells) of every row that is not blank, and problems of the file as a whole."""
-    path = root / name
     try:
-        size = path.stat().st_size
-        if size > MAX_TABLE_BYTES:
-            what = f"{size} bytes; at most {MAX_TABLE_BYTES} are read"
-            return None, [], [Problem(name, None, what, fatal=True)]
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
-        return None, [], [Problem(name, None, what, fatal=True)]
-    except UnicodeDecodeError as error:
-        what = f"not UTF-8 text (byte {error.start})"
-        return None, [], [Problem(name, None, what, fatal=True)]
-    rows = []
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        what = f"not a CSV table: {error}"
-        return None, [], [Problem(name, reader.line_num, what, fatal=True)]
-    if not rows:
-        return None, [], [Problem(name, None, "the file is empty", fatal=True)]
-    return rows[0][1], rows[1:], []
+        require_inside(root, root / name)
+        header, rows = read_rows(read_text(root / name, MAX_FILE_LIST_BYTES))
+    except TableFileError as error:
+        return None, [], [Problem(name, error.line, str(error), fatal=True)]
+    return header, rows, []
 
 
 def _header_problems(header: list[str], wanted: tuple[str, ...], name: str) -> list[Problem]:
@@ -182,19 +173,20 @@ def _shown(cell: str) -> str:
     return repr(cell if len(cell) <= 60 else cell[:57] + "...")
 
 
-def _video_problem(root: Path, path: Path) -> str | None:
+def _video_problem(root: Path, path: Path | Slice) -> str | None:
     """Why `path` cannot be opened as a clip of this data set; None if it can.
 
     The Videos folder itself may be a link (to the disk with the room); a clip may not lead out of
     the data folder or of what Videos is a link to.
     """
+    file = path.path if isinstance(path, Slice) else path
     try:
-        real = path.resolve(strict=True)
+        real = file.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError):
             return "the file is missing"
         return f"cannot be opened: {getattr(error, 'strerror', None) or 'a loop of links'}"
-    folders = (root.resolve(), (root / VIDEOS).resolve())
+    folders = (root.resolve(), (root / VIDEOS).resolve(), (root / SHARDS).resolve())
     if not any(real.is_relative_to(folder) for folder in folders):
         return "is a link that leaves the data folder"
     return None if real.is_file() else "is not a regular file"

@@ -1,15 +1,17 @@
 """VolumeTracings.csv: the long axis and the disks of the ventricle, drawn at two frames a clip."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from echocascade.data.cells import clip_name
+from echocascade.data.cells import any_number, clip_name
 from echocascade.data.decode import FRAME_TOLERANCE
 from echocascade.data.problems import Problem
-from echocascade.data.tables import MAX_TABLE_BYTES, TRACINGS
+from echocascade.data.table_file import TableFileError, read_rows, read_text, require_inside
+from echocascade.data.tables import TRACINGS
 
 TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 COORDINATES = ["X1", "Y1", "X2", "Y2"]
@@ -24,42 +26,45 @@ def scan_tracings(
     Half a million rows: columns are checked as a whole, and only bad cells are looked at singly.
     """
     empty = pd.DataFrame(columns=list(TRACING_COLUMNS))
-    path = root / TRACINGS
     try:
-        size = path.stat().st_size
-        if size > MAX_TABLE_BYTES:
-            return empty, [Problem(TRACINGS, None, f"{size} bytes; at most {MAX_TABLE_BYTES}")]
-        raw = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-        )
-    except OSError as error:
-        return empty, [Problem(TRACINGS, None, f"cannot be read: {error.strerror or error}")]
-    except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
-        return empty, [Problem(TRACINGS, None, f"not a CSV table: {str(error).splitlines()[0]}")]
-    raw.columns = raw.columns.str.strip()
-    missing = [column for column in TRACING_COLUMNS if column not in raw.columns]
-    if missing:
-        found = ", ".join(map(repr, raw.columns[:20]))
-        return empty, [
-            Problem(TRACINGS, 1, f"column {column!r} is missing (found {found})")
-            for column in missing
-        ]
-    return _checked(raw[list(TRACING_COLUMNS)], n_frames)
+        require_inside(root, root / TRACINGS)
+        header, rows = read_rows(read_text(root / TRACINGS))
+    except TableFileError as error:
+        return empty, [Problem(TRACINGS, error.line, str(error))]
+    found = ", ".join(repr(cell[:40]) for cell in header[:20])
+    problems = [
+        Problem(TRACINGS, 1, f"column {column!r} is missing (found {found})")
+        if column not in header
+        else Problem(TRACINGS, 1, f"column {column!r} is there {header.count(column)} times")
+        for column in TRACING_COLUMNS
+        if header.count(column) != 1
+    ]
+    if problems:
+        return empty, problems
+    lines = np.array([line for line, _ in rows], dtype=np.int64)
+    places = [header.index(column) for column in TRACING_COLUMNS]
+    cells = [[row[place] if place < len(row) else "" for place in places] for _, row in rows]
+    raw = pd.DataFrame(cells, columns=list(TRACING_COLUMNS), dtype=object)
+    crowded = [(line, len(row)) for line, row in rows if any(row[len(header) :])]
+    table, problems = _checked(raw, lines, n_frames)
+    wide = [
+        Problem(TRACINGS, line, f"{count} cells where the header has {len(header)}")
+        for line, count in crowded[:MAX_LISTED]
+    ]
+    return table, [*wide, *problems]
 
 
 def _checked(
-    raw: pd.DataFrame, n_frames: Mapping[str, int] | None
+    raw: pd.DataFrame, line: np.ndarray, n_frames: Mapping[str, int] | None
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Rows without a fault, and a problem for each fault; the index of `raw` counts the rows."""
-    raw = raw[(raw != "").any(axis=1)]  # a blank line is no row
-    line = raw.index.to_numpy() + 2
+    """Rows without a fault, and a problem for each fault; `line` is where each row stands."""
     names, fault_of = _names(raw["FileName"])
     columns: dict[str, np.ndarray] = {"FileName": names}
     good = np.array([name not in fault_of for name in names], dtype=bool)
     bad = [(line[i], fault_of[names[i]]) for i in np.flatnonzero(~good)]
     for column in [*COORDINATES, "Frame"]:
-        cells = raw[column].str.strip()
-        values = pd.to_numeric(cells, errors="coerce").to_numpy("float64", na_value=np.nan)
+        cells = raw[column]
+        values = np.array([_number(cell) for cell in cells], dtype=np.float64)
         wrong = ~np.isfinite(values)
         kind = "finite number"
         if column == "Frame":
@@ -88,6 +93,14 @@ def _checked(
 
 def _after_the_end(name: str, frame: float) -> str:
     return f"Frame {frame:.0f} is after the end of {name!r}"
+
+
+def _number(cell: str) -> float:
+    """The finite number in a cell, NaN where there is none."""
+    try:
+        return any_number(cell)
+    except ValueError:
+        return math.nan
 
 
 def _names(cells: pd.Series) -> tuple[np.ndarray, dict[str, str]]:

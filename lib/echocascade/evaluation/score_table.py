@@ -6,10 +6,13 @@ Published: FileName, GT EF, Gen EF, Ref EF, SSIM, LPIPS. All LVEF in percent; ot
 kept.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from echocascade.data.table_file import TableFileError, read_rows, read_text
 
 JUDGES = {
     "regressor": ("lvef_measured", "lvef_reference"),
@@ -49,11 +52,18 @@ def read_score_table(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype={"FileName": str}, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ScoreTableError(f"{path}: there is no such score table") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ScoreTableError(f"{path}: not a readable CSV table ({error})") from error
+        if not path.exists():
+            raise ScoreTableError(f"{path}: there is no such score table")
+        text = read_text(path)
+        header, rows = read_rows(text)
+        crowded = next((line for line, cells in rows if any(cells[len(header) :])), None)
+        if crowded is not None:
+            raise TableFileError(f"more cells than the header's {len(header)}", crowded)
+        table = pd.read_csv(io.StringIO(text), dtype={"FileName": str}, index_col=False)
+    except (TableFileError, OSError, OverflowError, pd.errors.ParserError) as error:
+        line = getattr(error, "line", None)
+        place = f"{path}: row {line}" if line else f"{path}"
+        raise ScoreTableError(f"{place}: not a readable CSV table ({error})") from error
     try:
         return check_score_table(table)
     except ScoreTableError as error:
@@ -80,10 +90,12 @@ def check_score_table(table: pd.DataFrame) -> pd.DataFrame:
     _no_bad_rows(table, "FileName", (names.isna() | (names.astype(str).str.strip() == "")))
     for name, (low, high) in RANGES.items():
         if name in table:
-            if table[name].isna().all() and len(table):
+            if name != "lvef_requested" and table[name].isna().all() and len(table):
                 table = table.drop(columns=name)
                 continue
-            values = pd.to_numeric(table[name], errors="coerce")
+            values = table[name]
+            if not pd.api.types.is_numeric_dtype(values):
+                values = values.map(_number).astype(np.float64)
             bad = ~values.between(low, high)
             if name in JUDGES["stick"]:  # segmentation may fail to read a clip: an empty cell
                 bad &= table[name].notna()
@@ -97,6 +109,34 @@ def check_score_table(table: pd.DataFrame) -> pd.DataFrame:
     repeated = table.duplicated([*clip, "draw"])
     _no_bad_rows(table, "draw", repeated, "one row a draw of a clip")
     return table
+
+
+def with_labels(table: pd.DataFrame, file_list: Path | str) -> pd.DataFrame:
+    """The table with lvef_true (the clips' labels) from a FileList.csv, for the ceiling.
+
+    Raises:
+        ScoreTableError: the list cannot be read, has no FileName or EF, or lacks a clip's row.
+    """
+    try:
+        labels = pd.read_csv(file_list, dtype={"FileName": str}, encoding="utf-8-sig")
+        names = labels["FileName"].str.removesuffix(".avi")
+        known = pd.Series(pd.to_numeric(labels["EF"]).to_numpy(float), index=names)
+    except (OSError, ValueError, KeyError) as error:
+        raise ScoreTableError(
+            f"{file_list}: not a FileList with FileName and EF ({error})"
+        ) from error
+    known = known[~known.index.duplicated()]
+    found = table["FileName"].str.removesuffix(".avi").map(known)
+    _no_bad_rows(table.assign(label=found), "label", found.isna(), f"a row in {file_list}")
+    return table.assign(lvef_true=found)
+
+
+def _number(cell: object) -> float:
+    """The number in a cell; NaN where there is none, infinity where it has hundreds of digits."""
+    try:
+        return float(str(cell))
+    except ValueError:
+        return np.nan
 
 
 def _no_bad_rows(table: pd.DataFrame, column: str, bad: pd.Series, allowed: str = "a name") -> None:

@@ -27,6 +27,7 @@ from echocascade.params.run import Params
 from echocascade.params.sampling import DistillationParams, ParetoParams, SamplingParams
 from echocascade.params.section import ParamsError, Role
 from echocascade.params.study import StudyParams
+from echocascade.params.tree import parse_override
 
 __all__ = [
     "CardParams",
@@ -54,4 +55,5 @@ __all__ = [
     "StudyParams",
     "TrainingParams",
     "load_params",
+    "parse_override",
 ]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from echocascade.params.imported import ImportedNetwork
 from echocascade.params.networks import PRESETS, NetworkPreset
 from echocascade.params.section import (
     Fraction,
@@ -124,6 +125,7 @@ class StageParams(Section):
     target: Literal["video", "residual"] = "video"
     sigma_data: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     network: NetworkParams = NetworkParams()
+    imported: ImportedNetwork | None = None
     training: TrainingParams
     sampler: SamplerParams = SamplerParams()
 

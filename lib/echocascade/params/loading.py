@@ -1,15 +1,14 @@
 """Reading a parameters file, and saying in one line what is wrong with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from echocascade.params.run import Params
 from echocascade.params.section import ParamsError, Section
-from echocascade.params.tree import assign, merge, nearest, parse_override
+from echocascade.params.tree import MAX_BYTES, assign, merge, nearest, parse_override, parse_yaml
 
 
 def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Params:
@@ -36,14 +35,21 @@ def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] =
 
 
 def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such params file")
-    if path.resolve() in seen:
-        raise ParamsError(f"{path}: `base` leads back to this file")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not path.is_file():
+            raise ParamsError(f"{path}: no such params file")
+        if path.resolve() in seen:
+            raise ParamsError(f"{path}: `base` leads back to this file")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
+    except (OSError, ValueError) as error:  # a name with NUL or too long, no permission, no UTF-8
+        if isinstance(error, ParamsError):
+            raise
+        raise ParamsError(f"{str(path)[:200]!r}: cannot be read: {error}") from None
+    try:
+        tree = parse_yaml(text)
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise ParamsError(f"{path}: expected keys and values, found {type(tree).__name__}")
     base = tree.pop("base", None)
@@ -72,14 +78,21 @@ def _inside(place: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
+def _without_tags(location: Sequence[Any]) -> tuple[Any, ...]:
+    """A place without what pydantic adds to it to name the kinds of a union."""
+    return tuple(k for k in location if not (isinstance(k, str) and {"[", "-"} & {*k}))
+
+
 def _explain(error: Any) -> str:
-    location = tuple(k for k in error["loc"] if not (isinstance(k, str) and {"[", "-"} & {*k}))
+    location = _without_tags(error["loc"])
     name = ".".join(map(str, location)) or "this file"
     if error["type"] == "extra_forbidden":
-        return f"{name}: unknown key{nearest(str(location[-1]), _fields_at(location[:-1]))}"
+        *above, last = error["loc"]
+        place = ".".join(map(str, [*_without_tags(above), last]))
+        return f"{place}: unknown key{nearest(str(last), _fields_at(_without_tags(above)))}"
     if error["type"] == "missing":
         return f"{name}: this key is required"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{name}: {message}"
-    return f"{name}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{name}: found {repr(error['input'])[:500]}; {message[0].lower()}{message[1:]}"

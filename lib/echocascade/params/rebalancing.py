@@ -35,6 +35,8 @@ class KeepParams(Section):
 
     tolerance: points between requested and estimated LVEF that are let pass; null lets all pass.
     keep: the first draw that passes, or the nearest to the request of all draws that pass.
+    block: targets that one process makes and saves together; shards: their clips lie in one tar
+    file a block (`data.shards`) in place of a file each, for sets too large for a folder.
     """
 
     draws: Positive = 3
@@ -43,6 +45,7 @@ class KeepParams(Section):
     labels: LabelKind = "requested"
     refuse_memorised: bool = True
     block: Positive = 16
+    shards: bool = False
 
 
 class ExperimentParams(Section):

@@ -8,6 +8,40 @@ import yaml
 
 from echocascade.params.section import ParamsError
 
+MAX_BYTES = 2**20  # of one parameters file
+MAX_NODES = 100_000  # keys, values and entries, each alias counted as what it stands for
+MAX_DEPTH = 50
+
+
+def parse_yaml(text: str) -> Any:
+    """The tree that a YAML text stands for; ParamsError if it is none, or of absurd size.
+
+    A few lines whose aliases name each other stand for more values than memory holds.
+    """
+    try:
+        if len(text) > MAX_BYTES:
+            raise ParamsError(f"{len(text)} characters; at most {MAX_BYTES} are read")
+        tree = yaml.safe_load(text)
+    # YAML's own constructors raise what Python's do: int("1" * 5000), a 31st of February.
+    except (
+        yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        if isinstance(error, ParamsError):
+            raise
+        raise ParamsError(f"not valid YAML: {' '.join(str(error).split())[:500]}") from None
+    left, waiting = MAX_NODES, [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        inner = [*node, *node.values()] if isinstance(node, dict) else node
+        left -= 1
+        if isinstance(inner, list | tuple | set):
+            left -= len(inner)
+            waiting += [(item, depth + 1) for item in inner if left > 0]
+        if left <= 0 or depth > MAX_DEPTH:
+            raise ParamsError(f"more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH}")
+    return tree
+
 
 def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`, key by key; stages are matched by their name, in `above`'s order."""
@@ -31,9 +65,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not sign:
         raise ParamsError(f"override {text!r}: expected key=value")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ParamsError(f"override {text!r}: the value is not valid YAML") from None
+        return key.strip(), parse_yaml(value)
+    except ParamsError:
+        raise ParamsError(f"override {text[:200]!r}: the value is not valid YAML") from None
 
 
 def position(node: Any, key: str, path: str) -> Any:

@@ -31,10 +31,10 @@ TASKS = ("generation", "reconstruction")
 SCORES = ("R2", "MAE", "RMSE", "SSIM", "LPIPS")
 SETS = ("FID", "FVD")  # of the whole set, in the paper's own preparation of frames
 COLUMNS = {
-    "model": "model", "task": "task", "rule": "rule", "N": "N", "R2": "R2", "interval": "interval",
-    "chance": "R2 by chance", "ceiling": "R2 ceiling", "MAE": "MAE", "RMSE": "RMSE",
+    "model": "model", "basis": "stands on", "task": "task", "rule": "rule", "N": "N", "R2": "R2",
+    "interval": "interval", "chance": "R2 by chance", "ceiling": "R2 ceiling", "MAE": "MAE",
+    "RMSE": "RMSE",
     "SSIM": "SSIM", "LPIPS": "LPIPS", "FID": "FID", "FVD": "FVD", "seconds": "s per video",
-    "basis": "stands on",
 }  # fmt: skip
 LONG = 32  # characters: a sentence, not a name
 GLANCE = ("one draw", "best draw", "best draw,<br>answers shuffled", "the judge on<br>real clips")
@@ -185,7 +185,7 @@ def _style(value: object, right: bool) -> str:
             "text-align:left;font-size:70%;line-height:1.3;min-width:8.5em;overflow-wrap:anywhere"
         )
     if isinstance(value, str) and len(value) > LONG:
-        return "text-align:left;font-size:80%;line-height:1.3;min-width:16em"
+        return "text-align:left;font-size:80%;line-height:1.3;min-width:12em"
     is_number = right or (isinstance(value, int | float) and not isinstance(value, bool))
     return f"text-align:{'right' if is_number else 'left'}"
 

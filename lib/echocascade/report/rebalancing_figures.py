@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from echocascade.data.decode import read_frames
-from echocascade.data.tables import VIDEOS
+from echocascade.data.echonet import read_file_list
 from echocascade.report.headlines import with_minus
 from echocascade.report.media import ClipRow, clip_html
 from echocascade.report.sampling_figures import QUIET, new_figure
@@ -242,12 +242,15 @@ def paper_table(table: pd.DataFrame, labels: str, data: str) -> pd.DataFrame:
 
 def generated_clips(folder: GeneratedFolder, rows: pd.DataFrame) -> ClipRow:
     """Kept clips as their files hold them, with what was asked for and what is read in them."""
-    files = [folder.root / VIDEOS / f"{name}.avi" for name in rows["FileName"]]
+    places = read_file_list(folder.root).set_index("FileName")["path"]
     labels = [
         f"asked {asked:.0f} %, read {read:.0f} %"
         for asked, read in zip(rows["lvef_requested"], rows["lvef_estimated"], strict=True)
     ]
-    return clip_html([read_frames(file, 1) for file in files], float(folder.facts["fps"]), labels)
+    return clip_html(
+        [read_frames(places[name], 1) for name in rows["FileName"]],
+        float(folder.facts["fps"]), labels,
+    )  # fmt: skip
 
 
 def spread_over(rows: pd.DataFrame, column: str, n: int) -> pd.DataFrame:

@@ -77,7 +77,8 @@ class Calibration:
         table = frame_rate_table(
             self.clips, config.fps, self.labels, possible, self.reader(e.views), level=e.level
         )
-        met = {config.fps, *config.frame_rates}
+        halved = {config.fps / 2} if config.steps else set()  # see `augmentation.roughen`
+        met = {config.fps, *config.frame_rates} | halved
         return table.assign(met=[rate in met for rate in table["fps"]])
 
     def averaging(self) -> pd.DataFrame:

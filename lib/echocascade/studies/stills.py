@@ -34,7 +34,7 @@ from echocascade.evaluation.stick import StickReading, segment_lvef
 from echocascade.params import Params, ParamsError, StageParams, load_params
 from echocascade.rng import derive_seed
 from echocascade.studies.guidance import chosen_scale
-from echocascade.studies.protocol import for_regressor
+from echocascade.studies.protocol import Trained, for_regressor
 
 Watch = Callable[[str, float, Tensor], None]
 """Told while clips are made: the stage, the share done in 0..1, and the videos (N, C, T, H, W) in
@@ -108,6 +108,16 @@ class StillGenerator:
         chosen = _scale_of(params, run / "tables" / "guidance.csv") if scale is None else scale
         layout = ECHONET if store is None else _layout_of(store)
         return StillGenerator(params, cascade, regressor, chosen, store, layout, scalars)
+
+    @staticmethod
+    def of(trained: Trained, scale: float, row: int) -> "StillGenerator":
+        """What a notebook has loaded; row: the clip whose other clinical parameters are kept."""
+        columns = [c for c in Scalars.of(trained.params).columns if c not in ("EF", "ESV")]
+        scalars = {c: float(trained.store.table[c].iloc[row]) for c in columns}
+        return StillGenerator(
+            trained.params, trained.cascade, trained.regressor, scale, trained.store,
+            _layout_of(trained.store), scalars,
+        )  # fmt: skip
 
     @property
     def last(self) -> StageParams:

@@ -11,6 +11,7 @@ import pytest
 
 from echocascade.data.clips import ClipStore
 from echocascade.data.echonet import check_dataset, read_file_list, read_tracings
+from echocascade.data.marked import SYNTHETIC, read_mark
 from echocascade.evaluation.stick import segment_lvef
 from echocascade.params import KeepParams, PlanParams
 from echocascade.studies.rebalancing import drawing, generate
@@ -147,6 +148,12 @@ def test_only_kept_clips_lie_in_the_folder(whole):
     assert names == set(provenance.loc[provenance["kept"], "FileName"])
 
 
+def test_every_clip_says_that_it_is_synthetic(whole):
+    for row in whole.provenance().query("kept").to_dict("records"):
+        mark = read_mark(whole.root / "Videos" / f"{row['FileName']}.avi")
+        assert mark.startswith(SYNTHETIC) and f"{row['lvef_requested']:.1f} %" in mark
+
+
 def test_every_draw_is_accounted_for(whole, lenient, targets):
     provenance = whole.provenance()
     assert (provenance.groupby("target")["draw"].nunique() == LENIENT.draws).all()
@@ -248,6 +255,23 @@ def test_under_keep_first_a_target_that_is_met_is_not_drawn_again(lenient, targe
         provenance.loc[provenance["kept"]].index == last[provenance.loc[last, "kept"].to_numpy()]
     ).all()
     assert (provenance.loc[~provenance["kept"], "reason"] == UNTRACEABLE).all()
+
+
+def test_a_block_can_be_one_shard_in_place_of_many_files(lenient, targets, whole, tmp_path):
+    sharded = with_keep(lenient, LENIENT.model_copy(update={"shards": True}))
+    folder = begin_generation(sharded, targets, SCALE, tmp_path / "tar")
+    assert generate.generate(sharded, folder) == []
+    shards = sorted(path.name for path in (folder.root / "Shards").iterdir())
+    assert shards == ["00000.tar", "00001.tar", "00002.tar"]
+    assert not (folder.root / "Videos").exists()
+    pd.testing.assert_frame_equal(folder.provenance(), whole.provenance())
+    last = lenient.last
+    stores = [
+        ClipStore.build(made.root, tmp_path / name, size=last.size, fps=last.fps, workers=1)
+        for name, made in (("tar store", folder), ("file store", whole))
+    ]
+    frames = [store.manifest["sha256"]["frames.u8"] for store in stores]
+    assert frames[0] == frames[1]
 
 
 class Memory:

@@ -17,13 +17,13 @@ from scipy import stats
 
 from echocascade.evaluation.metrics import N_SUMS, pair_sums, resample_counts, scores_of_sums
 from echocascade.studies.rebalancing.held_out import HeldOut
-from echocascade.studies.rebalancing.sets import Arm
+from echocascade.studies.rebalancing.sets import Arm, Method
 
 Array = NDArray[np.float64]
 SCORES = ("R2", "MAE")
 REAL_GAIN, REAL_LOSS, NOISE = "gain", "loss", "within noise"
 # what a set is compared with, at the same size: real clips alone, and what costs no generator
-REFERENCES = {"gain": "real", "over_classic": "oversampled"}
+REFERENCES: dict[str, Method] = {"gain": "real", "over_classic": "oversampled"}
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,14 @@ def compare(
             found = estimate(each.by_seed[name], each.resampled[name], level)
             row |= {name: found.value, f"{name} low": found.low, f"{name} high": found.high}
         for name in REFERENCES:
-            reference = by_method.get((_reference(arm, name), arm.size))
+            method = _reference(arm, name)
+            reference = None if method is None else by_method.get((method, arm.size))
             row |= _difference(name, each, reference, level, strict)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _reference(arm: Arm, name: str) -> str | None:
+def _reference(arm: Arm, name: str) -> Method | None:
     """The method that an arm is compared with under a name, None where there is nothing to say."""
     if arm.method == "real" or (name == "over_classic" and arm.method != "generated"):
         return None
@@ -195,20 +196,20 @@ def recorded(table: pd.DataFrame, labels: str) -> dict[str, object]:
                 found[f"{name}_verdict"] = row[f"{name} verdict"]
         results[f"size_{row['size'] or 'all'}.{row['key']}"] = found
     results["verdict"] = spell_out(table)
-    chosen = headline_row(table, labels)
-    if chosen is not None:
-        low, high = float(chosen["gain low"]), float(chosen["gain high"])
+    quoted = headline_row(table, labels)
+    if quoted is not None:
+        low, high = float(quoted["gain low"]), float(quoted["gain high"])
         # one comparison, declared beforehand: its own interval decides
         verdict = REAL_GAIN if low > 0 else REAL_LOSS if high < 0 else NOISE
+        beyond = [float(quoted["over_classic low"]), float(quoted["over_classic high"])]
         results["headline"] = {
-            "size": int(chosen["size"]), "gain": float(chosen["gain"]),
+            "size": int(quoted["size"]),
+            "gain": float(quoted["gain"]),
             "gain_interval": [low, high],
-            "over_classic": float(chosen["over_classic"]),
-            "over_classic_interval": [
-                float(chosen["over_classic low"]), float(chosen["over_classic high"])
-            ],
+            "over_classic": float(quoted["over_classic"]),
+            "over_classic_interval": beyond,
             "verdict": verdict,
-        }  # fmt: skip
+        }
     return results
 
 

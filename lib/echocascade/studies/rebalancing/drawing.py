@@ -8,8 +8,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from echocascade.data.echonet import TRACING_COLUMNS
-from echocascade.data.encode import write_avi
-from echocascade.data.tables import VIDEOS
+from echocascade.data.marked import encode_marked_avi
+from echocascade.data.shards import Sample
 from echocascade.data.video import shrink, to_model, to_uint8
 from echocascade.evaluation.memorisation import MemorisationIndex
 from echocascade.evaluation.stick import StickReading, segment_lvef
@@ -71,13 +71,21 @@ def make_block(generator: Generator, block: int) -> None:
     table = choose(pd.concat([part.table for part in parts], ignore_index=True))
     clips = np.concatenate([part.videos for part in parts])
     readings = [reading for part in parts for reading in part.readings]
-    traced = [pd.DataFrame(columns=list(TRACING_COLUMNS), dtype=object)]
+    traced, samples = [pd.DataFrame(columns=list(TRACING_COLUMNS), dtype=object)], []
     for row in table.index[table["kept"]]:  # the place of a draw among `clips`, in any order
-        name = str(table["FileName"][row])
-        path = generator.folder.root / VIDEOS / f"{name}.avi"
-        write_avi(path, clips[row], generator.trained.last.fps)
+        name, asked = str(table["FileName"][row]), float(table["lvef_requested"][row])
+        about = f"Requested LVEF {asked:.1f} %."
+        avi = encode_marked_avi(clips[row], generator.trained.last.fps, about)
+        samples.append(Sample(name, avi, _facts(table.loc[row])))
         traced.append(trace_clip(name, readings[row]))
+    generator.folder.keep_clips(block, samples)
     generator.folder.write_block(block, table, pd.concat(traced[len(traced) > 1 :]))
+
+
+def _facts(row: pd.Series) -> dict[str, object]:
+    """A row of provenance as JSON takes it."""
+    values = {str(key): getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
+    return {key: None if value != value else value for key, value in values.items()}
 
 
 def draw(generator: Generator, targets: pd.DataFrame, number: int) -> Drawn:

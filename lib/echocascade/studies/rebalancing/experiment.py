@@ -63,7 +63,8 @@ class Experiment:
         """One regressor: its clips, its size, its seed; repetitions of all arms begin alike."""
         data = self.training_set(arm, repetition)
         wanted = self.params.downstream
-        values = wanted.model_dump(exclude={"weights"})
+        # slower rates are for judging generated clips; these regressors are asked about real ones
+        values = wanted.model_dump(exclude={"weights", "frame_rates"})
         config = RegressorConfig(channels=self.params.data.channels, **values)
         config = replace(config, mean_lvef_percent=float(data.lvef_percent.mean()))
         seed = derive_seed(self.params.seed, "rebalancing training", repetition)

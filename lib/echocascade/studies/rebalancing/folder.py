@@ -2,7 +2,7 @@
 
     ROOT/generation.json       what the clips were made from, by digest, and how they are labelled
     ROOT/plan.csv              the targets
-    ROOT/Videos/<name>.avi     the clips that were kept
+    ROOT/Videos/<name>.avi     the clips that were kept, or ROOT/Shards/00000.tar, one a block
     ROOT/blocks/00000.csv      every draw of a block of targets, and .tracings.csv beside it
     ROOT/provenance.csv        all blocks as one table: every draw, kept or refused and why
     ROOT/FileList.csv          the kept clips (EchoNet-Dynamic layout, Ouyang20)
@@ -19,7 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from echocascade.data.atomic import write_text
+from echocascade.data.atomic import replacing, write_text
+from echocascade.data.shards import SHARDS, Sample, write_shard
 from echocascade.data.tables import FILE_LIST, TRACINGS, VIDEOS
 from echocascade.studies.rebalancing.labels import file_list
 from echocascade.studies.rebalancing.plan import read_targets
@@ -58,7 +59,7 @@ class GeneratedFolder:
                 )
         elif root.exists() and any(root.iterdir()):
             raise GenerationError(f"{root} is not empty and holds no {MANIFEST}; choose another")
-        for folder in (root / VIDEOS, root / BLOCKS):
+        for folder in (root / (SHARDS if facts["keep"]["shards"] else VIDEOS), root / BLOCKS):
             folder.mkdir(parents=True, exist_ok=True)
         write_text(root / PLAN, plan_text)
         write_text(path, json.dumps(facts, indent=1) + "\n")
@@ -94,6 +95,15 @@ class GeneratedFolder:
     def missing(self) -> list[int]:
         """Blocks that are not done."""
         return [i for i in range(self.n_blocks) if not self.block_file(i).is_file()]
+
+    def keep_clips(self, block: int, samples: list[Sample]) -> None:
+        """Leave the clips of a block, each in its file or all in one shard."""
+        if self.facts["keep"]["shards"]:
+            write_shard(self.root / SHARDS / f"{block:05d}.tar", samples)
+            return
+        for sample in samples:
+            with replacing(self.root / VIDEOS / f"{sample.name}.avi", durable=False) as temporary:
+                temporary.write_bytes(sample.avi)
 
     def write_block(self, block: int, rows: pd.DataFrame, tracings: pd.DataFrame) -> None:
         """Leave a finished block: its tracings, then its table, which marks it as done."""

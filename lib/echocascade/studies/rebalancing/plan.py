@@ -26,8 +26,8 @@ class PlanError(ValueError):
 class Bins:
     """Bins of LVEF in percent, ascending: low <= LVEF < high; the last one has its end in it."""
 
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    low: NDArray[np.floating]
+    high: NDArray[np.floating]
 
     @staticmethod
     def regular(low: float, high: float, width: float) -> "Bins":
@@ -176,7 +176,7 @@ def read_targets(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise PlanError(
-            f"{path}: column {missing[0]!r} is missing (found {', '.join(map(str, table.columns))})"
+            f"{path}: column {missing[0]!r} is missing (found {', '.join(map(str, table))})"
         )
     if table.empty:
         raise PlanError(f"{path}: no row below the header")
