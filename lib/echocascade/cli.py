@@ -10,6 +10,7 @@ from echocascade.commands.console import print_json, stop, user_errors
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
 from echocascade.commands.sample_app import sample
+from echocascade.commands.stick_app import stick_error
 from echocascade.commands.study_app import study_app
 from echocascade.commands.weights_app import app as weights_app
 
