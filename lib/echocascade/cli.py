@@ -13,6 +13,7 @@ from echocascade.commands.import_app import import_weights
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
 from echocascade.commands.sample_app import sample
+from echocascade.commands.stick_app import stick_error
 from echocascade.commands.study_app import study_app
 from echocascade.commands.weights_app import app as weights_app
 

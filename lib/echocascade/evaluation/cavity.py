@@ -1,190 +1,170 @@
-"""The left ventricle's cavity as a closed contour that a few numbers bend and contract.
+"""The left ventricle's cavity as a bullet that few numbers shape, place and contract.
 
-A generic apical cavity (round apex, widest below the middle, cut flat at the mitral annulus) is
-described by its radius along rays from its centre. Rays are fixed in coordinates in which the
-cavity is 2 long and 2 wide, so angle 0 points to the apex, pi/2 to the lateral wall, pi to the
-annulus. A pose (5,) places it: x, y of the centre, tilt (radians, positive turns the base towards
-image right), half length, half width; lengths in pixels of a 56-pixel frame.
+In heart coordinates the long axis runs down from the apex (x = 0) to the middle of the mitral
+annulus (x = 1); the walls lie on either side of a gently bent middle line, round at the apex,
+widest below the middle, cut flat at the annulus. Contracting by c narrows the walls by 1 - c a(x),
+where the fibrous annulus follows only partly, and lifts the annulus towards the apex: walls and
+annulus move together in hearts. The heart also sways with its contraction and drifts with the
+breath. Lengths are in pixels of a 56-pixel frame.
 
-Contracting by c narrows the walls by the factor 1 - c, the annulus by 1 - 0.6 c, and lifts the
-annulus towards the resting apex by c / 2 - c^2 / 5 of the length: walls and annulus move together
-in hearts, in that order of size. All deviations of a patient from that are linear terms with
-Gaussian priors, see `shape_terms` and `motion_terms`.
+Parameters (P,), see `NAMES`: nine of the shape and place at rest, five of the motion, then the
+drift's cosine terms, first all of x, then all of y.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-N_RAYS = 48
-ANGLES: Array = np.linspace(0.0, 2 * np.pi, N_RAYS, endpoint=False, dtype=np.float64)
-CONTRACTIONS: Array = np.linspace(-0.1, 0.75, 86)
-_REST = 10  # CONTRACTIONS[_REST] is 0
-_WIDEST, _APEX_POWER, _BASE_RATIO = 0.58, 2.5, 0.77
-_HARMONICS = 5
-_SHAPE_WAVE, _MOTION_WAVE = 0.35, 0.5  # px, px per unit of contraction
-
-
-def half_width(
-    x: Array, widest: float = _WIDEST, power: float = _APEX_POWER, base: float = _BASE_RATIO
-) -> Array:
-    """Half width 0..1 at height x from 0 (apex) to 1 (annulus).
-
-    widest: height of the widest place; power: 2 an ellipse, more a blunter apex; base: half width
-    of the annulus.
-    """
-    up = 1 - np.abs(1 - np.clip(x, 0, widest) / widest) ** power
-    down = (np.maximum(x, widest) - widest) / (1 - widest)
-    return np.sqrt(np.maximum(up - (1 - base**2) * down**2, 0))
-
-
-def _outline(c: float) -> Array:
-    """Closed outline (N, 2) of the generic cavity contracted by c: right of the axis, down."""
-    x = np.linspace(0, 1, 200)
-    width = half_width(x) * (1 - c * (1 - 0.4 * x**6))
-    down = -1 + 2 * x * (1 - 0.5 * c * (1 - 0.4 * c))
-    across = np.linspace(width[-1], -width[-1], 60)
-    base = np.stack([across, np.full(60, down[-1])], -1)
-    right, left = np.stack([width, down], -1), np.stack([-width, down], -1)[::-1]
-    return np.concatenate([right, base, left])
-
-
-def _radii(outline: Array, angles: Array) -> Array:
-    angle = np.arctan2(outline[:, 0], -outline[:, 1]) % (2 * np.pi)
-    order = np.argsort(angle)
-    radius = np.hypot(outline[:, 0], outline[:, 1])
-    return np.interp(angles, angle[order], radius[order], period=2 * np.pi)
-
-
-def generic_radii(angles: Array, c: float) -> Array:
-    """Radii (N,) of the generic cavity, contracted by c, along `angles` (N,), unit coordinates."""
-    return _radii(_outline(c), angles)
+NAMES = (
+    "apex_x", "apex_y", "tilt", "length", "radius", "widest", "apex_power", "annulus", "bend",
+    "sway_x", "sway_y", "sway_tilt", "shortening", "apex_share",
+)  # fmt: skip
+N_NAMED = len(NAMES)
+_WIDEST, _POWER, _ANNULUS = 5, 6, 7
+N_DISKS = 24
+_DISKS = (np.arange(N_DISKS) + 0.5) / N_DISKS
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """The generic cavity at rest in unit coordinates, all (N_RAYS,).
+class Outline:
+    """Places on the bullet's border: heights x (K,) from 0 to 1, and shares (K,) of the half width,
+    -1 on the left wall, 1 on the right one, between on the annulus."""
 
-    u, v: where the rays meet it; normal_u, normal_v: its outward normal, over the cosine
-    between normal and ray; x: height from 0 (apex) to 1; family (86, N_RAYS): radii at
-    CONTRACTIONS; fourier (N_RAYS, 1 + 2 _HARMONICS).
+    heights: Array
+    shares: Array
+
+
+def outline(heights: Array, across: Array) -> Outline:
+    """From the apex down the right wall, across the annulus, up the left wall.
+
+    heights (H,) ascending, without the apex; across (A,): shares of the annulus, right to left.
     """
-
-    u: Array
-    v: Array
-    normal_u: Array
-    normal_v: Array
-    x: Array
-    family: Array
-    fourier: Array
-
-    def along(self, du: Array | float, dv: Array | float) -> Array:
-        """Change of radius (N_RAYS,) when the outline is displaced by (du, dv)."""
-        return du * self.normal_u + dv * self.normal_v
+    side = np.ones(len(heights))
+    return Outline(
+        np.concatenate([[0.0], heights, np.ones(len(across)), heights[::-1]]),
+        np.concatenate([[0.0], side, across, -side]),
+    )
 
 
-@lru_cache(1)
-def _unit() -> _Unit:
-    family = np.stack([generic_radii(ANGLES, float(c)) for c in CONTRACTIONS])
-    radius, rest = family[_REST], _outline(0.0)
-    step = 0.03  # radians: fine against the outline, coarse against its corners' cusp
-    ends = [
-        _radii(rest, ANGLES + s) * np.stack([np.sin(ANGLES + s), -np.cos(ANGLES + s)])
-        for s in (-step, step)
-    ]
-    tangent = ends[1] - ends[0]
-    normal = np.stack([-tangent[1], tangent[0]]) / np.hypot(*tangent)
-    facing = (normal * np.stack([np.sin(ANGLES), -np.cos(ANGLES)])).sum(0)
-    # Where a ray grazes the outline (the annulus' corners) the linear change is kept finite.
-    normal = normal * np.sign(facing) / np.maximum(np.abs(facing), 0.35)
-    u, v = radius * np.sin(ANGLES), -radius * np.cos(ANGLES)
-    waves = [np.ones(N_RAYS)]
-    for h in range(1, _HARMONICS + 1):
-        waves += [np.cos(h * ANGLES), np.sin(h * ANGLES)]
-    return _Unit(u, v, normal[0], normal[1], (v + 1) / 2, family, np.stack(waves, 1))
+def half_widths(parameters: Array, heights: Array) -> Array:
+    """Half widths (K,) in px at rest."""
+    _, _, _, _, radius, widest, power, annulus, _ = parameters[:9]
+    up = 1 - np.abs(1 - np.minimum(heights, widest) / widest) ** power
+    down = (np.maximum(heights, widest) - widest) / (1 - widest)
+    return np.asarray(radius * np.sqrt(np.maximum(up - (1 - annulus**2) * down**2, 0.0)))
+
+
+def _narrowing(heights: Array, apex_share: float) -> Array:
+    """How much of the contraction the walls follow; apex_share > 0: the apex more than the base."""
+    return (1 + apex_share * (1 - 2 * heights)) * (1 - 0.4 * heights**6)
+
+
+def _lift(c: Array) -> Array:
+    """Shortening of the long axis at contraction c (T,), per unit of the parameter."""
+    return np.asarray(c * (1 - 0.4 * c))
+
+
+def drift_terms(n_frames: int, n_terms: int) -> Array:
+    """Cosine waves (T, n_terms) of 1, 2, ... half periods over the clip."""
+    phase = (np.arange(n_frames) + 0.5) / n_frames
+    return np.cos(np.pi * phase[:, None] * np.arange(1, n_terms + 1))
 
 
 @dataclass(frozen=True)
-class Rays:
-    """Rays of a placed cavity, in pixels of a 56-pixel frame.
+class Border:
+    """A placed border in every frame.
 
-    scale (N_RAYS,): pixels per unit radius; u, v: direction across and along the long axis; x, y:
-    direction in the image; radii (86, N_RAYS): the generic cavity at CONTRACTIONS.
+    x, y (T, K): points in px; normal_x, normal_y: their outward unit normals; u, v: the points
+    across and along the long axis from the apex; cos, sin (T, 1): of the tilt.
     """
 
-    scale: Array
-    u: Array
-    v: Array
     x: Array
     y: Array
-    radii: Array
+    normal_x: Array
+    normal_y: Array
+    u: Array
+    v: Array
+    cos: Array
+    sin: Array
 
-    @property
-    def rest(self) -> Array:
-        """Radii (N_RAYS,) of the generic cavity at c = 0."""
-        return self.radii[_REST]
 
-
-def place(pose: Array) -> Rays:
-    """The rays of the generic cavity at `pose` (5,)."""
-    _, _, tilt, half_length, half_wide = pose
-    u, v = half_wide * np.sin(ANGLES), -half_length * np.cos(ANGLES)
-    scale = np.hypot(u, v)
-    u, v = u / scale, v / scale
+def place(parameters: Array, c: Array, drift: Array, line: Outline) -> Border:
+    """The border at contractions c (T,); drift (T, n_terms): see `drift_terms`."""
+    p, x = parameters, line.heights
+    width = line.shares * half_widths(p, x)
+    u = width * (1 - c[:, None] * _narrowing(x, p[13])) + p[8] * np.sin(np.pi * x)
+    v = p[3] * x * (1 - p[12] * _lift(c))[:, None]
+    tilt = (p[2] + p[11] * c)[:, None]
     cos, sin = np.cos(tilt), np.sin(tilt)
-    return Rays(scale, u, v, u * cos + v * sin, -u * sin + v * cos, _unit().family * scale)
+    breath = drift @ p[N_NAMED:].reshape(2, -1).T
+    left = (p[0] + p[9] * c + breath[:, 0])[:, None]
+    top = (p[1] + p[10] * c + breath[:, 1])[:, None]
+    across, along = _normals(u, v, line)
+    return Border(
+        x=left + u * cos + v * sin,
+        y=top - u * sin + v * cos,
+        normal_x=across * cos + along * sin,
+        normal_y=along * cos - across * sin,
+        u=u, v=v, cos=cos, sin=sin,
+    )  # fmt: skip
 
 
-def shape_terms(pose: Array) -> tuple[Array, Array]:
-    """Linear changes of radius that make a patient's shape, and the precision of their priors.
-
-    Columns of the (N_RAYS, 20) matrix: the five numbers of the pose (their prior is the caller's,
-    their precision here 0), height of the widest place, bluntness of the apex, width of the
-    annulus, sideways bend (px), then free Fourier waves (px).
-    """
-    _, _, tilt, a, b = pose
-    one, cos, sin = _unit(), np.cos(tilt), np.sin(tilt)
-    x = np.clip(one.x, 0.02, 1.0)
-    side = np.sign(one.u) * (np.abs(one.u) > 1e-3) * (one.x < 0.985) * (one.x > 0.01)
-    widest = (half_width(x, widest=0.6) - half_width(x, widest=0.56)) / 0.04
-    blunt = (half_width(x, power=2.6) - half_width(x, power=2.4)) / 0.2
-    base = (half_width(x, base=0.8) - half_width(x, base=0.74)) / 0.06
-    named = [
-        one.along(cos / b, sin / a),
-        one.along(-sin / b, cos / a),
-        one.along(a * one.v / b, -b * one.u / a),
-        one.along(0.0, one.v / a),
-        one.along(one.u / b, 0.0),
-        one.along(widest * side, 0.0),
-        one.along(blunt * side, 0.0),
-        one.along(base * side, 0.0),
-        one.along(np.sin(np.pi * np.clip(one.x, 0, 1)) / b, 0.0),
-    ]
-    terms = np.stack(named, 1) * place(pose).scale[:, None]
-    sd = np.array([0.06, 0.35, 0.08, 0.8] + [_SHAPE_WAVE] * one.fourier.shape[1])
-    return np.concatenate([terms, one.fourier], 1), np.concatenate([np.zeros(5), sd**-2.0])
+def _normals(u: Array, v: Array, line: Outline) -> tuple[Array, Array]:
+    """Outward unit normals across and along the axis; on the annulus straight down."""
+    du = np.roll(u, -1, 1) - np.roll(u, 1, 1)
+    dv = np.roll(v, -1, 1) - np.roll(v, 1, 1)
+    flat = line.heights == 1
+    # The last points of the walls see the wall above them, not the corner.
+    for corner, inner in _corners(flat):
+        du[:, corner] = (u[:, corner] - u[:, inner]) * (1 if inner < corner else -1)
+        dv[:, corner] = (v[:, corner] - v[:, inner]) * (1 if inner < corner else -1)
+    across = np.where(flat, 0.0, dv)
+    along = np.where(flat, 1.0, -du)
+    size = np.maximum(np.hypot(across, along), 1e-6)
+    return across / size, along / size
 
 
-def motion_terms(pose: Array) -> tuple[Array, Array]:
-    """Changes of radius per unit of contraction beside the generic ones, and their precision.
+def _corners(flat: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The last point of either wall, and its neighbour towards the apex."""
+    places = np.flatnonzero(flat)
+    first, last = int(places[0]) - 1, int(places[-1]) + 1
+    return (first, first - 1), (last, last + 1)
 
-    Columns of the (N_RAYS, 17) matrix: the heart's sway x, y (px) and turn about its apex
-    (radians), share of long-axis shortening, of narrowing, apex against base, free Fourier waves.
-    """
-    _, _, tilt, a, b = pose
-    one, cos, sin = _unit(), np.cos(tilt), np.sin(tilt)
-    named = [
-        one.along(cos / b, sin / a),
-        one.along(-sin / b, cos / a),
-        one.along(a * (one.v + 1) / b, -b * one.u / a),
-        one.along(0.0, -(one.v + 1)),
-        one.along(-one.u * (1 - 0.4 * np.clip(one.x, 0, 1) ** 6), 0.0),
-        one.along(one.u * (1 - 2 * one.x), 0.0),
-    ]
-    terms = np.stack(named, 1) * place(pose).scale[:, None]
-    sd = np.array([1.2, 1.2, 0.12, 0.12, 0.12, 0.12] + [_MOTION_WAVE] * one.fourier.shape[1])
-    return np.concatenate([terms, one.fourier], 1), sd**-2.0
+
+def slopes(parameters: Array, c: Array, drift: Array, line: Outline, border: Border) -> Array:
+    """Outward shift (T, K, P + 1) of the border's points per unit of each parameter, then of c."""
+    p, x = parameters, line.heights
+    nx, ny = border.normal_x, border.normal_y
+    across, along = nx * border.cos - ny * border.sin, nx * border.sin + ny * border.cos
+    turn = across * border.v - along * border.u
+    width, follow = line.shares * half_widths(p, x), _narrowing(x, p[13])
+    col, narrowed = c[:, None], across * (1 - c[:, None] * follow)
+    n_terms = drift.shape[1]
+    out = np.empty((*nx.shape, N_NAMED + 2 * n_terms + 1))
+    out[..., 0], out[..., 1], out[..., 2] = nx, ny, turn
+    out[..., 3] = along * x * (1 - p[12] * _lift(c))[:, None]
+    out[..., 4] = narrowed * width / p[4]
+    for k in (_WIDEST, _POWER, _ANNULUS):
+        step = np.zeros_like(p)
+        step[k] = 1e-4
+        out[..., k] = narrowed * (line.shares * half_widths(p + step, x) - width) / 1e-4
+    out[..., 8] = across * np.sin(np.pi * x)
+    out[..., 9], out[..., 10], out[..., 11] = nx * col, ny * col, turn * col
+    out[..., 12] = -along * x * p[3] * _lift(c)[:, None]
+    out[..., 13] = -across * col * width * (1 - 2 * x) * (1 - 0.4 * x**6)
+    out[..., N_NAMED : N_NAMED + n_terms] = nx[..., None] * drift[:, None]
+    out[..., N_NAMED + n_terms : -1] = ny[..., None] * drift[:, None]
+    lifted = along * x * p[3] * p[12] * (1 - 0.8 * col)
+    out[..., -1] = nx * p[9] + ny * p[10] + turn * p[11] - lifted - across * width * follow
+    return out
+
+
+def volumes(parameters: Array, c: Array) -> Array:
+    """Volumes (T,) in px^3 by the method of disks (Ouyang20) at contractions c (T,)."""
+    p = parameters
+    half = half_widths(p, _DISKS) * (1 - c[:, None] * _narrowing(_DISKS, p[13]))
+    length = p[3] * (1 - p[12] * _lift(c))
+    return np.asarray(np.pi * np.square(half).sum(1) * length / N_DISKS)

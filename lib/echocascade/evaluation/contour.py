@@ -1,10 +1,10 @@
-"""Where the cavity's border lies in every frame: one contour model fitted to all frames at once.
+"""Where the cavity's border lies in every frame: one bullet fitted to all frames at once.
 
-The radius along ray k in frame t is generic(c_t) + shape_k + c_t motion_k (see `cavity`). Evidence
-for a border is a step from dark to bright along the ray. Each round weighs all places near the
-present contour by their evidence, turns the weights of every ray and frame into one observation
-with a precision (flat evidence: none), and solves the linear Gaussian model for shape, motion and
-contraction in turn. So frames and rays with a clear border speak for those without.
+Evidence for a border is a step from dark to bright along the outward normal. Each round looks for
+it near the present border, turns the evidence of every point and frame into one observation with
+a precision (flat evidence: none), and solves the linear Gaussian model for the shape, the motion
+and the contraction of all frames together. So a wall that is seen in one phase carries through
+the dropout of another, and a clear wall speaks for the one across that is not seen.
 """
 
 from dataclasses import dataclass
@@ -15,192 +15,166 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from echocascade.evaluation import cavity
-from echocascade.evaluation.cavity import CONTRACTIONS, N_RAYS, Rays
 
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-STEP = 0.5  # px of a 56-pixel frame between samples of a ray
-OFFSETS = np.arange(-9.0, 6.01, STEP)
-_DARK, _BRIGHT = 4, 3  # samples averaged inside and outside a border: 2 and 1.5 px
-_CONTRAST = 14.0  # grey levels of 255: the step that counts half a nat
-_CAP = 3.0  # evidence in nats beyond which a border is not more certain
-_CONTRACTION_MEAN, _CONTRACTION_SD = 0.15, 0.6
-# Second difference of the contraction curve at 16 frames/s: contraction 0.4 in 0.25 s.
-_ROUGHNESS = 0.1
+SIZE = 56
+# Points that look for the border: dense at the apex, none in the annulus' corners.
+POINTS = cavity.outline(
+    np.concatenate([[0.03, 0.08, 0.15], np.linspace(0.23, 0.97, 11)]), np.linspace(0.8, -0.8, 6)
+)
+STEP = 0.5  # px of a 56-pixel frame between samples of a normal
+OFFSETS = np.arange(-4.0, 4.01, STEP)
+_MARGIN = 2  # samples more on both ends, for the means on either side
+_CONTRAST = 10.0  # grey levels, see `film`: the step that counts half a nat
+_CAP = 3.0  # nats that the evidence approaches: a bright wall is not more certain than a clear one
+_MOST_PRECISION = 3.0  # 1 / px^2 of one observation
+
+# Where and how large hearts are, as mean and standard deviation of `cavity.NAMES`: an apical
+# four-chamber view, the cavity right of the sector's middle, its apex near the tip.
+MEAN = np.array([29.0, 8.8, 0.04, 26.0, 7.4, 0.58, 2.6, 0.76, 0.85, 0.0, 0.2, 0.0, 0.5, 0.0])
+SD = np.array([1.4, 1.4, 0.14, 2.6, 1.1, 0.05, 0.35, 0.06, 0.7, 1.2, 0.6, 0.09, 0.07, 0.09])
+_DRIFT_SD = 0.4  # px
+_LOW = np.array([10.0, -3.0, -0.9, 17.0, 3.5, 0.42, 1.8, 0.55, -4.0])
+_HIGH = np.array([46.0, 25.0, 0.9, 34.0, 12.0, 0.74, 4.0, 0.95, 5.0])
+_CONTRACTION_MEAN, _CONTRACTION_SD = 0.27, 1.1
+_CONTRACTION_RANGE = (-0.15, 0.8)
+# Second difference of the contraction curve at 16 frames/s: contraction 0.6 in 0.25 s.
+_ROUGHNESS = 0.15
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A fitted contour: radii (T, N_RAYS) in px along `rays`, around `pose` (5,).
+class Film:
+    """A clip prepared for fits: grey (T * 56, 56) of all frames, one below the other; drift
+    (T, n_terms); smooth (T, T): prior precision of the contraction curve."""
 
-    contraction (T,); score: mean evidence in nats along the contour; next_pose (5,): the pose
-    with the fitted changes in it, from which a further fit may start; distance: half the squared
-    Mahalanobis distance of next_pose from the prior.
-    """
+    grey: Float32
+    drift: Array
+    smooth: Array
 
-    radii: Array
-    contraction: Array
-    rays: Rays
-    pose: Array
-    next_pose: Array
-    score: float
-    distance: float
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Where a cavity may lie, as mean and standard deviation (5,) of its pose."""
-
-    mean: Array
-    sd: Array
+    @property
+    def n_frames(self) -> int:
+        return len(self.drift)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rounds of one fit: widths (px) of the search, and what share of the evidence counts for
-    the shape (neighbouring rays and frames see the same speckle; little at first)."""
+    """Rounds of one fit: widths (px) of the search; what share of the evidence counts
+    (neighbouring points and frames see the same speckle; little at first); samples averaged on
+    either side of a border."""
 
     widths: tuple[float, ...]
     share: float
+    samples: int
 
 
-def border_evidence(frames: Float32, pose: Array, rays: Rays) -> Float32:
-    """Evidence in nats (T, N_RAYS, len(OFFSETS)) of a border at rest radius + offset.
+@dataclass(frozen=True)
+class Fit:
+    """A fitted border: parameters (P,) of `cavity`, contraction (T,).
 
-    frames: (T, 56, 56) grey 0..255.
+    score: mean evidence in nats on the border; distance: half the squared Mahalanobis distance of
+    the parameters from their prior.
     """
-    margin = _DARK + 1
-    offsets = np.arange(-margin, len(OFFSETS) + margin) * STEP + OFFSETS[0]
-    radius = np.maximum(rays.rest[:, None] + offsets, 0.0)
-    x = (pose[0] + radius * rays.x[:, None]).astype(np.float32)
-    y = (pose[1] + radius * rays.y[:, None]).astype(np.float32)
-    whole, part = cv2.convertMaps(x, y, cv2.CV_16SC2)
-    grey = np.empty((len(frames), *radius.shape), np.float32)
-    for frame, out in zip(frames, grey, strict=True):
-        cv2.remap(frame, whole, part, cv2.INTER_LINEAR, out, cv2.BORDER_REPLICATE)
-    total = np.cumsum(np.pad(grey, ((0, 0), (0, 0), (1, 0))), axis=-1)
-    i = np.arange(len(OFFSETS)) + margin
-    dark = (total[..., i] - total[..., i - _DARK]) / _DARK
-    bright = (total[..., i + 1 + _BRIGHT] - total[..., i + 1]) / _BRIGHT
-    rise = np.maximum(bright - dark, 0.0) / _CONTRAST
-    evidence = np.minimum(0.5 * rise**2, _CAP)
-    evidence[:, rays.rest[:, None] + OFFSETS < 1.0] = -5.0  # no border at the centre itself
-    return evidence.astype(np.float32)
+
+    parameters: Array
+    contraction: Array
+    score: float
+    distance: float
 
 
-def _at(table: Array, c: Array) -> Array:
-    """Rows (T, N_RAYS) of a table over CONTRACTIONS at contractions c (T,), interpolated."""
-    place = (c - CONTRACTIONS[0]) / (CONTRACTIONS[1] - CONTRACTIONS[0])
-    place = np.clip(place, 0, len(CONTRACTIONS) - 1.001)
-    low = place.astype(int)
-    share = (place - low)[:, None]
-    return table[low] * (1 - share) + table[low + 1] * share
+def film(grey: Float32, duration_s: float) -> Film:
+    """From frames (T, 56, 56), in the grey levels of a usual clip, see `stick`."""
+    n_frames = len(grey)
+    bend = np.diff(np.eye(n_frames), 2, axis=0)
+    rate = 16.0 * duration_s / n_frames
+    smooth = bend.T @ bend / (_ROUGHNESS * rate**2) ** 2 + np.eye(n_frames) / _CONTRACTION_SD**2
+    drift = cavity.drift_terms(n_frames, max(2, round(duration_s)))
+    stacked = np.ascontiguousarray(rearrange(grey, "t h w -> (t h) w"), np.float32)
+    return Film(stacked, drift, smooth)
 
 
-def _observe(evidence: Float32, offset: Array, width: float) -> tuple[Array, Array]:
-    """Observed offsets (T, N_RAYS) near the present ones, and their precisions."""
-    places = OFFSETS.astype(np.float32)
-    log_weight = evidence - np.float32(0.5 / width**2) * np.square(
-        places - offset[..., None].astype(np.float32)
+def usual(film: Film) -> Array:
+    """The usual heart's parameters (P,)."""
+    return np.concatenate([MEAN, np.zeros(2 * film.drift.shape[1])])
+
+
+def _spread(film: Film) -> Array:
+    """How far parameters (P,) lie from the usual heart's."""
+    return np.concatenate([SD, np.full(2 * film.drift.shape[1], _DRIFT_SD)])
+
+
+def _border_evidence(film: Film, border: cavity.Border, samples: int) -> Float32:
+    """Evidence in nats (T, K, len(OFFSETS)) of a border at each offset along the normals."""
+    n_frames, n_points = border.x.shape
+    along = (np.arange(-_MARGIN, len(OFFSETS) + _MARGIN) * STEP + OFFSETS[0]).astype(np.float32)
+    x, y, across, down = (
+        a.astype(np.float32).reshape(-1, 1)
+        for a in (border.x, border.y, border.normal_x, border.normal_y)
     )
-    log_weight -= log_weight.max(-1, keepdims=True)
-    weight = np.exp(log_weight)
+    x, y = np.clip(x + along * across, 0, SIZE - 1), np.clip(y + along * down, 0, SIZE - 1)
+    y += np.repeat(np.arange(n_frames, dtype=np.float32) * SIZE, n_points)[:, None]
+    grey = cv2.remap(film.grey, x, y, cv2.INTER_LINEAR)
+    first, last = _MARGIN, _MARGIN + len(OFFSETS)
+    rise = sum(
+        grey[:, first + k : last + k] - grey[:, first - k : last - k] for k in range(1, samples + 1)
+    )
+    step = np.maximum(rise, 0.0) * np.float32(1 / (samples * _CONTRAST))
+    evidence = np.float32(_CAP) * (1 - np.exp(np.float32(-0.5 / _CAP) * step**2))
+    return np.asarray(evidence).reshape(n_frames, n_points, len(OFFSETS))
+
+
+def _observe(evidence: Float32, width: float) -> tuple[Array, Array]:
+    """Observed offsets (T, K) of the border from the present one, and their precisions."""
+    places = OFFSETS.astype(np.float32)
+    log_weight = evidence - np.float32(0.5 / width**2) * places**2
+    weight = np.exp(log_weight - log_weight.max(-1, keepdims=True))
     powers = np.stack([np.ones_like(places), places, places**2], 1)
     total, first, second = rearrange((weight @ powers).astype(np.float64), "t k n -> n t k")
     mean = first / total
     variance = np.maximum(second / total - mean**2, 0.03)
-    precision = np.clip(1 / variance - 1 / width**2, 1e-4, None)
-    seen = (mean / variance - offset / width**2) / precision
-    return np.clip(seen, offset - 4.0, offset + 4.0), np.minimum(precision, 1.0)
+    precision = np.maximum(1 / variance - 1 / width**2, 1e-4)
+    seen = np.clip(mean / variance / precision, OFFSETS[0], OFFSETS[-1])
+    return seen, np.minimum(precision, _MOST_PRECISION)
 
 
-def _solve_shape(
-    target: Array, precision: Array, c: Array, shape: Array, motion: Array, prior: Array,
-    pull: Array,
+def _solve(film: Film, p: Array, c: Array, border: cavity.Border, seen: Array, precision: Array
 ) -> Array:  # fmt: skip
-    """Coefficients of shape and motion terms: posterior mean given contractions c (T,).
+    """Change (T + P,) of contraction and parameters to the posterior mean, made linear.
 
-    target, precision: (T, N_RAYS); prior: precision of the coefficients; pull: prior x its mean.
+    seen, precision: (T, K).
     """
-    w0, w1, w2 = (np.einsum("tk,t->k", precision, c**n) for n in range(3))
-    b0, b1 = (np.einsum("tk,tk,t->k", precision, target, c**n) for n in range(2))
-    cross = shape.T @ (w1[:, None] * motion)
-    system = np.block(
-        [[shape.T @ (w0[:, None] * shape), cross], [cross.T, motion.T @ (w2[:, None] * motion)]]
+    n_frames, sd = len(c), _spread(film)
+    slopes = cavity.slopes(p, c, film.drift, POINTS, border)
+    static, moving = slopes[..., :-1], slopes[..., -1]
+    flat = rearrange(static, "t k p -> (t k) p")
+    weighed = flat * precision.reshape(-1, 1)
+    pull = precision * moving
+    system = np.empty((n_frames + len(p), n_frames + len(p)))
+    system[:n_frames, :n_frames] = film.smooth + np.diag((pull * moving).sum(1))
+    system[:n_frames, n_frames:] = np.matmul(pull[:, None], static)[:, 0]
+    system[n_frames:, :n_frames] = system[:n_frames, n_frames:].T
+    system[n_frames:, n_frames:] = weighed.T @ flat + np.diag(sd**-2.0)
+    level = _CONTRACTION_MEAN / _CONTRACTION_SD**2
+    right = np.concatenate(
+        [
+            (pull * seen).sum(1) - film.smooth @ c + level,
+            weighed.T @ seen.ravel() - (p - usual(film)) / sd**2,
+        ]
     )
-    right = np.concatenate([shape.T @ b0, motion.T @ b1])
-    return np.linalg.solve(system + np.diag(prior), right + pull)
+    return np.asarray(np.linalg.solve(system, right))
 
 
-def _smoothness(n_frames: int, duration_s: float) -> Array:
-    """Prior precision (T, T) of the contraction curve: level and second differences."""
-    bend = np.diff(np.eye(n_frames), 2, axis=0)
-    rate = 16.0 * duration_s / n_frames
-    return bend.T @ bend / (_ROUGHNESS * rate**2) ** 2 + np.eye(n_frames) / _CONTRACTION_SD**2
-
-
-def first_contraction(evidence: Float32, rays: Rays) -> Array:
-    """A start for the contraction curve (T,): the best generic cavity of each frame, smoothed."""
-    grid = np.arange(10, 76, 3)
-    offset = rays.radii[grid] - rays.rest
-    score = np.stack(
-        [_evidence_on(evidence, offset[i]).mean(-1) for i in range(len(grid))], axis=-1
-    )
-    score = cv2.GaussianBlur(score.astype(np.float32), (1, 3), 0.6, borderType=cv2.BORDER_REFLECT)
-    return CONTRACTIONS[grid][score.argmax(-1)]
-
-
-def _evidence_on(evidence: Float32, offset: Array) -> Float32:
-    """Evidence (T, N_RAYS) at offsets (N_RAYS,) or (T, N_RAYS), nearest sample."""
-    i = np.clip(np.rint((offset - OFFSETS[0]) / STEP), 0, len(OFFSETS) - 1).astype(int)
-    return np.take_along_axis(evidence, np.broadcast_to(i, evidence.shape[:2])[..., None], -1)[
-        ..., 0
-    ]
-
-
-def fit_contour(
-    frames: Float32, pose: Array, prior: Prior, schedule: Schedule, duration_s: float,
-    contraction: Array | None = None,
-) -> Fit:  # fmt: skip
-    """The contour in every frame, starting from the generic cavity at `pose` (5,).
-
-    frames: (T, 56, 56) grey 0..255; contraction (T,): where the curve starts, None to search.
-    """
-    rays = cavity.place(pose)
-    evidence = border_evidence(frames, pose, rays)
-    generic = rays.radii - rays.rest
-    slope = np.gradient(generic, CONTRACTIONS, axis=0)
-    shape, shape_prior = cavity.shape_terms(pose)
-    motion, motion_prior = cavity.motion_terms(pose)
-    shape_prior[:5] = prior.sd**-2.0
-    precisions = np.concatenate([shape_prior, motion_prior])
-    pull = np.zeros(len(precisions))
-    pull[:5] = (prior.mean - pose) / prior.sd**2
-    smooth = _smoothness(len(frames), duration_s)
-    c = first_contraction(evidence, rays) if contraction is None else contraction
-    bent, moved, solution = np.zeros(N_RAYS), np.zeros(N_RAYS), np.zeros(len(precisions))
+def fit_contour(film: Film, parameters: Array, contraction: Array, schedule: Schedule) -> Fit:
+    """The border in every frame, starting from `parameters` (P,) and `contraction` (T,)."""
+    p, c, sd = parameters, contraction, _spread(film)
     for width in schedule.widths:
-        base = _at(generic, c)
-        seen, precision = _observe(evidence, base + bent + c[:, None] * moved, width)
-        solution = _solve_shape(
-            seen - base, precision * schedule.share, c, shape, motion, precisions, pull
-        )
-        bent, moved = shape @ solution[: shape.shape[1]], motion @ solution[shape.shape[1] :]
-        gain = _at(slope, c) + moved
-        left = seen - base - bent - c[:, None] * moved
-        certain = (precision * gain**2).sum(1)
-        right = (precision * gain * left).sum(1) + certain * c
-        right += _CONTRACTION_MEAN / _CONTRACTION_SD**2
-        c = np.clip(np.linalg.solve(np.diag(certain) + smooth, right), -0.09, 0.72)
-    offset = _at(generic, c) + bent + c[:, None] * moved
-    after = np.clip(pose + solution[:5], [4, 4, -0.8, 7, 3.5], [52, 48, 0.8, 18, 12])
-    return Fit(
-        radii=np.maximum(rays.rest + offset, 0.3),
-        contraction=c,
-        rays=rays,
-        pose=pose,
-        next_pose=after,
-        score=float(_evidence_on(evidence, offset).mean()),
-        distance=float(0.5 * np.square((after - prior.mean) / prior.sd).sum()),
-    )
+        border = cavity.place(p, c, film.drift, POINTS)
+        seen, precision = _observe(_border_evidence(film, border, schedule.samples), width)
+        change = _solve(film, p, c, border, seen, precision * schedule.share)
+        c = np.clip(c + np.clip(change[: len(c)], -0.2, 0.2), *_CONTRACTION_RANGE)
+        p = p + np.clip(change[len(c) :], -1.5 * sd, 1.5 * sd)
+        p[: len(_LOW)] = np.clip(p[: len(_LOW)], _LOW, _HIGH)
+    border = cavity.place(p, c, film.drift, POINTS)
+    score = _border_evidence(film, border, schedule.samples)[..., len(OFFSETS) // 2].mean()
+    return Fit(p, c, float(score), float(0.5 * np.square((p - usual(film)) / sd).sum()))
