@@ -80,8 +80,10 @@ def test_a_clip_needs_a_positive_duration():
 def test_ellipses_of_known_volume_are_read_at_every_size(size, n_frames):
     truth = np.array([15.0, 30.0, 45.0, 60.0, 75.0])
     clips = [beating_ellipse(lvef, size, n_frames) for lvef in truth]
-    # Quantiles of the volume curve lose about 1 point; edges are found to a tenth of a pixel.
-    assert mae(truth, read(clips)) < 1.5
+    # It knows how hearts contract, and these ellipses shorten more than hearts: up to 6 points low.
+    measured = read(clips)
+    assert mae(truth, measured) < 7.0
+    assert pearson_r(truth, measured) > 0.99
 
 
 def test_curves_and_contours_are_those_of_the_ellipse():
@@ -112,10 +114,10 @@ def test_held_out_phantoms_are_read_with_the_stated_error(held_out):
     clips, truth = held_out
     measured = read(clips)
     assert np.isfinite(measured).all()
-    # Stated: 4.4 points on 300 clips, with sd 5 of one clip's error: 6.0 is two standard errors of
-    # the mean of 40 above it. The project's target of 3 points is not reached.
-    assert mae(truth, measured) < 6.0
-    assert pearson_r(truth, measured) > 0.9
+    # Stated: 3 points on 300 clips, with sd 3.5 of one clip's error: 4.2 is two standard errors of
+    # the mean of 40 above it.
+    assert mae(truth, measured) < 4.2
+    assert pearson_r(truth, measured) > 0.95
 
 
 def test_noise_costs_little(held_out):

@@ -21,6 +21,7 @@ from echocascade.cascade.checkpoint import Checkpoint, check_architecture, lates
 from echocascade.cascade.examples import StageBatch, StageExamples
 from echocascade.cascade.identity import digest_of, resume_point, training_facts
 from echocascade.cascade.loader import Share, training_batches
+from echocascade.cascade.optimizer import new_optimizer, set_learning_rate
 from echocascade.cascade.outcome import DivergedError, TrainedStage, listed
 from echocascade.cascade.processes import new_accelerator, share_step
 from echocascade.cascade.saving import require_space, save_checkpoint
@@ -92,9 +93,7 @@ class StageTrainer:
         torch.manual_seed(self.params.seed)  # weight initialisation is drawn by torch.nn itself
         denoiser = self.stage.build()
         self.ema = {k: v.detach().clone().float() for k, v in denoiser.state_dict().items()}
-        optimizer = torch.optim.Adam(
-            denoiser.parameters(), self.training.learning_rate, (0.9, self.training.beta2)
-        )
+        optimizer = new_optimizer(denoiser, self.training)
         self.parameters = sum(p.numel() for p in denoiser.parameters())
         if checkpoint:
             weights = {kind: checkpoint.weights(kind) for kind in ("model", "ema")}
@@ -159,8 +158,7 @@ class StageTrainer:
             DivergedError: the `max_bad_steps`-th step in a row that is not finite.
         """
         t, started = self.training, time.monotonic()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(t, self.step, self.progress)
+        set_learning_rate(self.optimizer, t, learning_rate(t, self.step, self.progress))
         with runtime.float32_arithmetic(t.precision, self.accelerator.device):
             losses = [self._backward(part == self.share.parts - 1)
                       for part in range(self.share.parts)]  # fmt: skip

@@ -59,7 +59,8 @@ class TrainingParams(Section):
 
     It ends after `steps`, or when `max_minutes` or `max_hours` of computing are spent, whichever
     comes first. `batch_size` is what one optimiser step averages over, all devices together; a
-    device that can hold no more than `device_batch` of it adds up several parts.
+    device that can hold no more than `device_batch` of it adds up several parts. `muon` trains
+    weight matrices at `matrix_learning_rate` and all else with Adam, see `cascade.optimizer`.
     """
 
     steps: Positive
@@ -68,7 +69,9 @@ class TrainingParams(Section):
     batch_size: Positive = 32
     device_batch: Positive | None = None
     workers: Annotated[int, Field(ge=0)] = 0
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    matrix_learning_rate: Annotated[float, Field(gt=0)] = 0.02
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     decay_from: Fraction = 0.7

@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -291,7 +292,7 @@ def outlined(tiny_store):
     y, x = np.mgrid[:56, :56]
     for t in range(8):
         inside = ((x - 30) / (6 + t % 4)) ** 2 + ((y - 21) / 13) ** 2 < 1
-        clip[t, ..., 0] = np.where(inside, 5, 120)
+        clip[t, ..., 0] = cv2.GaussianBlur(np.where(inside, 5.0, 120.0), (0, 0), 2)
     good, bad = segment_lvef(clip), segment_lvef(np.zeros_like(clip))
     assert traceable(good) and not traceable(bad)
     return good, bad
