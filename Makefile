@@ -10,7 +10,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done
 
-.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz peer bench bench-peer
+.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz soak peer bench bench-peer
 
 help:
 	@echo "make demo                       phantom, training, sampling, evaluation, report (about a quarter of an hour on 2 cores)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       lint, types, tests, and all notebooks at their smallest"
 	@echo "make test-slurm                 a run through a real Slurm on this machine, disturbed on the way"
+	@echo "make soak KILLS=20              kill the smallest run so often, and compare with an undisturbed one"
 	@echo "make bench                      how fast this machine runs every part; bench-peer: beside imagen-pytorch"
 	@echo "make fuzz EXAMPLES=20000            damaged tables, parameters, DICOM and AVI files, so many of each"
 	@echo "make lint | make format         check, or repair, the style of the code"
@@ -82,6 +83,9 @@ bench: $(STAMP)
 
 bench-peer: $(PEER_STAMP)
 	$(BIN)/echocascade bench --peer imagen-pytorch
+
+soak: $(STAMP)
+	ECHOCASCADE_SOAK=$(or $(KILLS),20) $(BIN)/python -m pytest -rs -s tests/soak
 
 fuzz: $(STAMP)
 	ECHOCASCADE_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/faults/test_fuzzing.py

@@ -5,7 +5,6 @@
 installs Slurm where it can, starts it on this machine, and runs this; elsewhere it is skipped.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -14,9 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from cluster import Cluster, missing
+
+from undisturbed import assert_same_results
 
 pytestmark = [
     pytest.mark.slurm,
@@ -46,7 +46,6 @@ set-resources:
   train_base: {gpu: 1}
 """
 CHANGES = ["--set", "cascade.stages.base.training.steps=150"]  # long enough to be disturbed
-TIME = ("second", "duration", "started")
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +121,6 @@ def start(root: Path, outputs: Path, name: str, *arguments: str, **environment: 
     return done.stdout
 
 
-def numbers(run: Path) -> dict[str, object]:
-    results = json.loads((run / "results.json").read_text())
-    return {k: v for k, v in results.items() if not any(word in k for word in TIME)}
-
-
 def test_a_disturbed_run_on_slurm_ends_with_the_numbers_of_a_local_one(
     root, cluster, tmp_path_factory
 ):
@@ -145,6 +139,4 @@ def test_a_disturbed_run_on_slurm_ends_with_the_numbers_of_a_local_one(
     assert sorted(disturbances.done) == [
         "counterfactual_evaluation", "lvef_regressor", "train_base", "train_super_resolution"
     ]  # fmt: skip
-    assert numbers(outputs / "slurm") == numbers(outputs / "local")
-    tables = [pd.read_csv(outputs / name / "tables/scores.csv") for name in ("slurm", "local")]
-    pd.testing.assert_frame_equal(*tables)
+    assert_same_results(outputs / "slurm", outputs / "local")

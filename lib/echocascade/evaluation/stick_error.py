@@ -1,4 +1,4 @@
-"""How far the segmentation stick's word can be trusted: its error on phantoms it was not made on."""
+"""How far the segmentation stick can be trusted: its error on phantoms it was not made on."""
 
 import time
 from collections.abc import Callable, Iterator
