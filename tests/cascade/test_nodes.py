@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_a_training_that_fails_says_its_last_words_and_where_its_log_is(tmp_path
         job(tmp_path, said).train(None)
     assert "at large" in capsys.readouterr().out
     assert (tmp_path / "log").read_text().count("\n") == 2
+
+
+def test_p07_two_launches_at_once_do_not_meet_at_a_port(tiny_params, tiny_store, tmp_path):
+    params = with_training(tiny_params, 2)
+    with ThreadPoolExecutor(2) as at_once:
+        started = [
+            at_once.submit(train_on_devices, params, 0, tiny_store, tmp_path / name)
+            for name in ("one", "other")
+        ]
+        one, other = (future.result() for future in started)
+    assert one.step == other.step == STEPS
+    assert losses(one) == losses(other)
 
 
 def test_the_launcher_ends_with_the_kernel_that_started_it(tmp_path):

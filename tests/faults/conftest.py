@@ -1,11 +1,8 @@
 """Faults that are real: processes killed, disks filled, bits flipped; and a count of them."""
 
 import multiprocessing
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -40,26 +37,3 @@ def in_process():
         if process.is_alive():
             process.kill()
         process.join()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Make a real disk (tmpfs) of so many bytes, or a read-only one."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    mounted: list[Path] = []
-
-    def mount(size: int, read_only: bool = False) -> Path:
-        place = tmp_path / f"disk{len(mounted)}"
-        place.mkdir()
-        options = f"size={size}" + (",ro" if read_only else "")
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)

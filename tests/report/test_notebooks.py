@@ -86,6 +86,20 @@ def test_an_exception_names_the_cell_and_keeps_the_earlier_result(project, write
     assert failure["reason"].startswith("IndexError")
 
 
+def test_p03_a_full_disk_under_the_output_keeps_the_earlier_result(
+    project, write_notebook, small_disk, capsys
+):
+    notebooks = run_of(project) / "notebooks"
+    notebooks.symlink_to(small_disk(400_000), target_is_directory=True)
+    good = write_notebook("06_sampling")
+    assert main([str(good), "--run", str(run_of(project))]) == 0
+    before = (notebooks / "06_sampling.ipynb").read_bytes()
+    bad = write_notebook("06_sampling", "print('x' * 1_000_000)")
+    assert main([str(bad), "--run", str(run_of(project))]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert (notebooks / "06_sampling.ipynb").read_bytes() == before
+
+
 def test_a_warning_does_not_tell_where_the_project_is(project, write_notebook):
     warn = "import tqdm.auto, warnings, inspect\nwarnings.warn(inspect.getfile(tqdm))"
     target = execute(Execution(write_notebook("06_sampling", warn), run_of(project)))

@@ -87,7 +87,11 @@ def execute(execution: Execution, parameters: Mapping[str, object] | None = None
         (execution.directory / folder).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(execution.log("lock"), timeout=0):
-            return _execute_locked(execution, values)
+            try:
+                return _execute_locked(execution, values)
+            except OSError as error:  # a full or a lost disk
+                place = error.filename or f"notebooks/{execution.partial.name}"
+                raise NotebookFailedError(f"{place} cannot be written: {error.strerror}") from error
     except Timeout:
         raise NotebookError(
             f"{execution.name} is already being executed in {execution.directory.name};"
@@ -135,7 +139,7 @@ def _check_success(execution: Execution, token: str) -> None:
 
 
 def describe_failure(execution: Execution, error: NotebookFailedError) -> dict[str, object]:
-    """Write and return ``logs/<name>.failure.json``: what to tell the user."""
+    """What to tell the user, written to ``logs/<name>.failure.json`` where that is possible."""
     failure: dict[str, object] = {
         "notebook": execution.notebook.name,
         "stage": execution.stage,
@@ -143,7 +147,8 @@ def describe_failure(execution: Execution, error: NotebookFailedError) -> dict[s
         "traceback": error.traceback.splitlines()[-TRACEBACK_LINES:],
         "partial": f"notebooks/{execution.partial.name}",
     }
-    write_json(execution.log("failure.json"), failure)
+    with contextlib.suppress(OSError):  # the disk may be what failed
+        write_json(execution.log("failure.json"), failure)
     return failure
 
 
