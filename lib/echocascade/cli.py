@@ -13,6 +13,7 @@ from echocascade.commands.import_app import import_weights
 from echocascade.commands.plan_app import plan
 from echocascade.commands.rebalancing_app import app as rebalance_app
 from echocascade.commands.sample_app import sample
+from echocascade.commands.scale_app import scale
 from echocascade.commands.stick_app import stick_error
 from echocascade.commands.study_app import study_app
 from echocascade.commands.weights_app import app as weights_app
@@ -29,6 +30,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(weights_app, name="weights")
 app.command()(plan)
+app.command()(scale)
 app.command("stick-error")(stick_error)
 app.command()(bench)
 app.command("import-weights")(import_weights)
