@@ -41,7 +41,8 @@ default-resources:
   mem_mb: 3000
   slurm_extra: "'--signal=USR1@60 --requeue'"
 set-threads: {data_preparation: 1, lvef_regressor: 1, train_base: 1, train_super_resolution: 1,
-  sampling: 1, counterfactual_evaluation: 1, downstream_rebalancing: 1, overview: 1}
+  sampling: 1, evaluation_chunk: 1, counterfactual_evaluation: 1, downstream_rebalancing: 1,
+  overview: 1}
 set-resources:
   train_base: {gpu: 1}
 """
@@ -70,7 +71,7 @@ class Disturbances:
             "lvef_regressor": self._restart_controller,
             "train_base": self._warn,
             "train_super_resolution": self._preempt,
-            "counterfactual_evaluation": self._kill,
+            "evaluation_chunk": self._kill,
         }
         self.done: list[str] = []
         self.ended = threading.Event()
@@ -84,9 +85,10 @@ class Disturbances:
                     self.done.append(rule)
 
     def _under_way(self, rule: str) -> bool:
-        """Whether the rule's notebook has told of progress: it is past its imports."""
-        names = {"lvef_regressor": "03", "train_base": "04", "train_super_resolution": "05",
-                 "counterfactual_evaluation": "07"}  # fmt: skip
+        """Whether the rule's notebook has told of progress, or a chunk has made something."""
+        if rule == "evaluation_chunk":
+            return any(self.run.glob("samples/evaluation/*/*"))
+        names = {"lvef_regressor": "03", "train_base": "04", "train_super_resolution": "05"}
         return any(
             log.stat().st_size for log in self.run.glob(f"logs/{names[rule]}_*.progress.jsonl")
         )
@@ -131,12 +133,15 @@ def test_a_disturbed_run_on_slurm_ends_with_the_numbers_of_a_local_one(
     watcher = threading.Thread(target=disturbances.watch)
     watcher.start()
     try:
-        start(root, outputs, "slurm", "--profile", str(profile), **cluster.environment)
+        start(
+            root, outputs, "slurm", "--profile", str(profile), "--set", "evaluation.chunks=2",
+            **cluster.environment,
+        )  # fmt: skip
     finally:
         disturbances.ended.set()
         watcher.join()
     start(root, outputs, "local", "--cores", "1")
     assert sorted(disturbances.done) == [
-        "counterfactual_evaluation", "lvef_regressor", "train_base", "train_super_resolution"
+        "evaluation_chunk", "lvef_regressor", "train_base", "train_super_resolution"
     ]  # fmt: skip
     assert_same_results(outputs / "slurm", outputs / "local")

@@ -50,13 +50,15 @@ class EvaluationParams(Section):
 
     `views`: the judge's reading is the mean over so many slightly moved views of a clip (1: the
     clip as it is, as the paper). `modes`: how frames are prepared for FID and FVD, see
-    `evaluation.preparation`; numbers of different modes are never mixed.
+    `evaluation.preparation`; numbers of different modes are never mixed. `chunks`: so many jobs of
+    the workflow share the samples; the table is the same whatever their number.
     """
 
     split: Literal["TRAIN", "VAL", "TEST"] = "TEST"
     clips: Positive = 64
     draws: Positive = 3
     batch_size: Positive = 16
+    chunks: Positive = 1
     lvef_percent: tuple[Percent, Percent] = (15.0, 85.0)
     views: Annotated[int, Field(ge=1, le=9)] = 1
     modes: tuple[Literal["clean", "paper"], ...] = ("clean", "paper")
