@@ -45,7 +45,10 @@ class Run:
 
     def units(self) -> dict[str, tuple[int, int]]:
         """Every finished file of the samples with its inode and time: another one was made anew."""
-        found = [*self.samples.glob("*/[!.]*.npz"), *self.samples.glob("*/measured-*/*-draw*.csv")]
+        found = [
+            *self.samples.glob("*/[!.]*.npz"),
+            *self.samples.glob("*/measured-*/[!.]*-draw*.csv"),
+        ]
         return {
             str(path.relative_to(self.samples)): (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in found
