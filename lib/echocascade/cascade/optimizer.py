@@ -1,7 +1,7 @@
 """Adam, or Muon: weight matrices step along their momentum made orthogonal (Jordan24).
 
-On the small video networks here Muon reaches Adam's loss in about half the steps; a step costs
-about a tenth more.
+On the small video networks here Muon reaches Adam's loss in about half the steps; a step takes a
+few percent longer.
 """
 
 from collections.abc import Callable, Iterable
