@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from echocascade.cascade.optimizer import Muon, new_optimizer, orthogonal, set_learning_rate
+from echocascade.cascade.optimizer import new_optimizer, set_learning_rate
+from echocascade.nets.muon import Muon, orthogonal
 from echocascade.params import TrainingParams
 
 
@@ -25,6 +26,14 @@ def backward(net: nn.Module, seed: int) -> None:
 
 def muon(net: nn.Module) -> Muon:
     return Muon(net.parameters(), 1e-2, (0.9, 0.99), matrix_rate=0.02)
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (48, 16)])
+def test_matrices_made_orthogonal_together_are_those_made_so_alone(shape):
+    matrices = torch.randn((3, *shape), generator=torch.Generator().manual_seed(2))
+    scales = torch.tensor([1.0, 9.0, 0.1])[:, None, None]  # of no influence
+    alone = torch.stack([orthogonal(matrix) for matrix in matrices * scales])
+    torch.testing.assert_close(orthogonal(matrices), alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (64, 16), (16, 432)])

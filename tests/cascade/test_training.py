@@ -65,6 +65,22 @@ def test_a_device_adds_up_as_few_parts_as_fit(tiny_params, device_batch, world, 
         assert (share.parts, share.micro) == (parts, micro)
 
 
+def test_noise_levels_are_normal_and_one_of_a_step_lies_in_every_quantile_range(
+    tiny_params, tiny_store
+):
+    examples = StageExamples(tiny_params, Stage.of(tiny_params, 1), tiny_store)
+    batches = [examples.training_batch(step, 4 * step, 4).level for step in range(500)]
+    for level in batches[:50]:
+        quantiles = torch.special.ndtr(level.double()).sort().values
+        gaps = torch.diff(quantiles, append=quantiles[:1] + 1)
+        torch.testing.assert_close(gaps, torch.full_like(gaps, 0.25), atol=1e-5, rtol=0)
+    every = torch.special.ndtr(torch.cat(batches).double()).sort().values
+    even = (torch.arange(2000) + 0.5) / 2000
+    # Kolmogorov's bound for 500 independent draws at 0.1 %: steps are, levels within one are not
+    assert (every - even).abs().max() < 1.95 / 500**0.5
+    assert len({round(float(level[0]), 6) for level in batches}) == 500
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(tiny_params):
     with pytest.raises(ParamsError, match="batch_size 4 cannot be shared by 3 processes"):
         shares(tiny_params, world=3)

@@ -52,7 +52,9 @@ class RegressorConfig:
     steps: int = 700
     batch_size: int = 16
     learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 1e-2  # of AdamW
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    matrix_learning_rate: float = 0.02  # of Muon
     precision: Precision = "auto"
     mean_lvef_percent: float = MEAN_LVEF
     normalisation: Normalisation = "kinetics"  # of R(2+1)D-18; the small ones have none

@@ -16,6 +16,7 @@ from echocascade.evaluation.augmentation import roughen, shift_randomly
 from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig, predict_lvef
 from echocascade.evaluation.lvef_weights import load_foreign_weights
 from echocascade.evaluation.metrics import agreement, bootstrap_interval
+from echocascade.nets import Muon
 from echocascade.rng import derive_seed, torch_generator
 from echocascade.runtime import autocast, default_device
 
@@ -73,15 +74,24 @@ def new_regressor(config: RegressorConfig, seed: int, weights: Path | None = Non
     return model
 
 
+def _optimizer(model: nn.Module, config: RegressorConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "muon":
+        return Muon(
+            model.parameters(), config.learning_rate, (0.9, 0.999),
+            matrix_rate=config.matrix_learning_rate,
+        )  # fmt: skip
+    return torch.optim.AdamW(
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+
+
 class _Run:
     """Model, optimiser and history of a training, saved and resumed together."""
 
     def __init__(self, model: LVEFRegressor):
         config = model.config
         self.model = model
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = _optimizer(model, config)
         self.step = 0
         self.history: list[dict[str, float]] = []
 
@@ -175,8 +185,10 @@ def _train_step(run: _Run, next_batch: NextBatch, seed: int, device: torch.devic
     video, lvef_percent, *weights = next_batch(run.step)
     generator = torch_generator(seed, "regressor augmentation", run.step)
     video = roughen(shift_randomly(video, generator), generator).to(device)
+    share = learning_rate_factor(run.step, config.steps)
     for group in run.optimizer.param_groups:
-        group["lr"] = config.learning_rate * learning_rate_factor(run.step, config.steps)
+        whole = config.matrix_learning_rate if group.get("matrices") else config.learning_rate
+        group["lr"] = whole * share
     run.model.train()
     with autocast(config.precision, device):
         predicted = run.model(video)

@@ -60,7 +60,7 @@ class TrainingParams(Section):
     It ends after `steps`, or when `max_minutes` or `max_hours` of computing are spent, whichever
     comes first. `batch_size` is what one optimiser step averages over, all devices together; a
     device that can hold no more than `device_batch` of it adds up several parts. `muon` trains
-    weight matrices at `matrix_learning_rate` and all else with Adam, see `cascade.optimizer`.
+    weight matrices at `matrix_learning_rate` and all else with Adam, see `nets.muon`.
     """
 
     steps: Positive

@@ -13,6 +13,8 @@ class RegressorParams(Section):
     `weights` is a file in `weights_dir` to start from; with `steps: 0` it judges as it is.
     `frame_rates` are slower rates at which it will judge too: it is trained on clips that were
     seen at them and enlarged in time, as generated ones are.
+    `muon` trains weight matrices at `matrix_learning_rate`, without weight decay, and all else
+    with Adam, see `nets.muon`.
     """
 
     preset: Literal["mini", "tiny", "small", "r2plus1d_18"] = "small"
@@ -23,6 +25,8 @@ class RegressorParams(Section):
     batch_size: Positive = 16
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    matrix_learning_rate: Annotated[float, Field(gt=0)] = 0.02
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     weights: str | None = None
     frame_rates: tuple[Positive, ...] = ()
@@ -38,10 +42,13 @@ class RegressorParams(Section):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, standard: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`frame_rates` is left out while empty: judges from before that key stay valid."""
+        """Keys that change nothing are left out: judges from before those keys stay valid."""
         values: dict[str, Any] = standard(self)
         if not self.frame_rates:
             values.pop("frame_rates", None)
+        if self.optimizer == "adamw":
+            values.pop("optimizer", None)
+            values.pop("matrix_learning_rate", None)
         return values
 
 
