@@ -48,6 +48,17 @@ def test_all_singular_values_come_near_one_and_the_vectors_stay(shape):
     assert (u.T @ found @ v.T - torch.diag(aligned)).abs().max() < 1e-4
 
 
+def test_wide_matrices_come_out_as_the_plain_iteration_in_float64_has_them():
+    matrices = torch.randn((2, 16, 80), generator=torch.Generator().manual_seed(3))
+    matrices *= torch.logspace(0, -4, 16)[:, None]  # some singular values next to nothing
+    x = matrices.double()
+    x = x / torch.linalg.matrix_norm(x, keepdim=True)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    torch.testing.assert_close(orthogonal(matrices).double(), x, rtol=0, atol=1e-5)
+
+
 def test_what_is_no_matrix_steps_exactly_as_adam():
     ours, theirs = network(), network()
     for p in (*ours.parameters(), *theirs.parameters()):

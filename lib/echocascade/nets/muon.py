@@ -108,11 +108,31 @@ def orthogonal(matrix: Tensor) -> Tensor:
     is_wide = x.shape[-2] <= x.shape[-1]
     wide = x if is_wide else x.mT
     wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + _EPS)
+    rows, columns = wide.shape[-2:]
+    wide = _by_gram(wide) if columns >= 2 * rows else _step_by_step(wide)
+    return (wide if is_wide else wide.mT).to(matrix.dtype)
+
+
+def _step_by_step(wide: Tensor) -> Tensor:
     a, b, c = _QUINTIC
     for _ in range(_ITERATIONS):
         gram = wide @ wide.mT
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return (wide if is_wide else wide.mT).to(matrix.dtype)
+    return wide
+
+
+def _by_gram(wide: Tensor) -> Tensor:
+    """The same for much wider matrices: every step multiplies by a polynomial of X X', and those
+    are small and commute, so X itself is touched twice."""
+    a, b, c = _QUINTIC
+    gram = wide @ wide.mT
+    one = torch.eye(gram.shape[-1], device=gram.device)
+    product = one
+    for i in range(_ITERATIONS):
+        factor = a * one + b * gram + c * gram @ gram
+        product = factor @ product if i else factor
+        gram = factor @ gram @ factor if i + 1 < _ITERATIONS else gram
+    return product @ wide
 
 
 def _is_matrix(parameter: Tensor) -> bool:
