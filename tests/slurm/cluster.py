@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine: controller, node daemon and munge, two fake GPUs.
+"""A real Slurm on this machine: controller, munge, and a daemon and two fake GPUs for each node.
 
 Everything lives in one folder and listens on the loopback only. Needs root, and Debian's packages
 slurmctld, slurmd, slurm-client and munge.
@@ -44,21 +44,24 @@ KillWait=30
 InactiveLimit=0
 MinJobAge=3600
 SlurmctldPort=16817
-SlurmdPort=16818
 StateSaveLocation={folder}/ctld
-SlurmdSpoolDir={folder}/d
+SlurmdSpoolDir={folder}/d-%n
 SlurmctldPidFile={folder}/run/slurmctld.pid
-SlurmdPidFile={folder}/run/slurmd.pid
+SlurmdPidFile={folder}/run/slurmd-%n.pid
 SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd.log
+SlurmdLogFile={folder}/log/slurmd-%n.log
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} \
-ThreadsPerCore=1 RealMemory={memory} Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP \
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP \
 PriorityTier=1 PreemptMode=REQUEUE
-PartitionName=urgent Nodes={host} MaxTime=INFINITE DefMemPerCPU=500 State=UP PriorityTier=10 \
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefMemPerCPU=500 State=UP PriorityTier=10 \
 PreemptMode=OFF
 """
+NODE = """\
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} Boards=1 \
+SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory={memory} Gres=gpu:2 \
+State=UNKNOWN
+"""
+FIRST_PORT = 16818  # of the nodes; the controller has the one before
 
 
 def missing() -> str | None:
@@ -76,21 +79,26 @@ def missing() -> str | None:
 
 
 class Cluster:
-    """Start with `start`, and end with `stop` whatever happened."""
+    """Start with `start`, and end with `stop` whatever happened.
 
-    def __init__(self, folder: Path, cores: int) -> None:
+    nodes: more than one share this machine, each with so many `cores`, under names of their own.
+    """
+
+    def __init__(self, folder: Path, cores: int, nodes: int = 1) -> None:
         self.folder, self.cores = folder, cores
+        host = socket.gethostname().partition(".")[0]
+        self.nodes = [host] if nodes == 1 else [f"{host}-{i}" for i in range(nodes)]
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def start(self) -> None:
-        for name in ("ctld", "d", "run", "log", "munge"):
+        for name in ("ctld", "run", "log", "munge", *(f"d-{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True)
-        host = socket.gethostname().partition(".")[0]
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        facts = {"host": host, "folder": self.folder, "cores": self.cores}
-        text = CONFIGURATION.format(**facts, memory=int(0.8 * pages / 2**20))
-        (self.folder / "slurm.conf").write_text(text)
-        devices = "".join(f"NodeName={host} Name=gpu File=/dev/{d}\n" for d in ("null", "zero"))
+        (self.folder / "slurm.conf").write_text(self._configuration())
+        devices = "".join(
+            f"NodeName={node} Name=gpu File=/dev/{d}\n"
+            for node in self.nodes
+            for d in ("null", "zero")
+        )
         (self.folder / "gres.conf").write_text(devices)
         for path in FIXED:
             path.parent.mkdir(exist_ok=True)
@@ -98,10 +106,22 @@ class Cluster:
             path.symlink_to(self.folder / path.name)
         self._start_munge()
         self.start_controller()
-        subprocess.run(
-            ["slurmd", "-f", self.environment["SLURM_CONF"]], env=self.environment, check=True
-        )
+        for node in self.nodes:
+            subprocess.run(
+                ["slurmd", "-f", self.environment["SLURM_CONF"], "-N", node],
+                env=self.environment, check=True,
+            )  # fmt: skip
         self._wait_until_idle()
+
+    def _configuration(self) -> str:
+        host = socket.gethostname().partition(".")[0]
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = int(0.8 * pages / 2**20 / len(self.nodes))
+        nodes = [
+            NODE.format(name=name, host=host, port=port, cores=self.cores, memory=memory)
+            for port, name in enumerate(self.nodes, FIRST_PORT)
+        ]
+        return CONFIGURATION.format(host=host, folder=self.folder) + "".join(nodes)
 
     def _start_munge(self) -> None:
         folder = self.folder / "munge"
@@ -137,7 +157,8 @@ class Cluster:
         """End all jobs and daemons."""
         subprocess.run(["scancel", "--user=root"], env=self.environment, check=False)
         time.sleep(1)
-        for pid_file in ("run/slurmctld.pid", "run/slurmd.pid", "munge/munged.pid"):
+        daemons = ("slurmctld", *(f"slurmd-{node}" for node in self.nodes))
+        for pid_file in (*(f"run/{daemon}.pid" for daemon in daemons), "munge/munged.pid"):
             self._end(self.folder / pid_file)
         for path in FIXED:
             path.unlink(missing_ok=True)
@@ -158,10 +179,11 @@ class Cluster:
     def _wait_until_idle(self, patience_s: float = 30.0) -> None:
         until = time.monotonic() + patience_s
         while time.monotonic() < until:
-            if "idle" in self.ask("sinfo", "--noheader", "--format=%T"):
+            states = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
+            if states.split() == ["idle"] * len(self.nodes):
                 return
             time.sleep(0.2)
-        raise RuntimeError(f"no idle node after {patience_s:g} s: {self.ask('sinfo')}")
+        raise RuntimeError(f"nodes not idle after {patience_s:g} s: {self.ask('sinfo')}")
 
     def ask(self, *command: str) -> str:
         """What a Slurm command prints."""

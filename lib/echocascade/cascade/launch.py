@@ -1,5 +1,7 @@
 """Training on several devices: `accelerate launch` as a subprocess, its log shown while it runs.
 
+On one machine, or on every node of a Slurm job (see `nodes`).
+
 A kernel that has touched a GPU cannot be forked into several processes, so they start afresh; what
 they leave is read from the checkpoint, and they end when the kernel does.
 """
@@ -19,6 +21,7 @@ import torch
 from echocascade import runtime
 from echocascade.cascade.checkpoint import latest_checkpoint
 from echocascade.cascade.claim import owner_of
+from echocascade.cascade.nodes import Allocation, allocation
 from echocascade.cascade.outcome import TrainedStage
 from echocascade.cascade.signals import Interrupted, StopSignal
 from echocascade.cascade.training import STEP_LINE, train_stage
@@ -39,52 +42,65 @@ def train_on_devices(
 ) -> TrainedStage:
     """Train stage `index` into `run`/checkpoints/<stage>: here, or on `devices` devices.
 
+    With `nodes` above 1 this has to be in a Slurm job of so many nodes.
+
     Raises:
+        ParamsError: this machine, or this Slurm job, has not what is asked for.
         LaunchError, CheckpointError: the training failed; its last words are in the message.
         Interrupted: a signal asked to stop; everything is saved.
     """
     name = params.cascade.stages[index].name
     if params.devices == 1:
         return train_stage(params, index, store, run / "checkpoints" / name, progress)
-    _require_devices(params.devices)
+    several = allocation(params.nodes) if params.nodes > 1 else None
+    _require_devices(params.devices, params.nodes)
     logs = run / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     resolved = logs / f"train_{name}.yaml"
     write_text(resolved, params.dump_yaml())
     job = Job(
-        launch_command(params.devices, resolved, name, run, store.directory),
-        run / "checkpoints" / name, logs / f"train_{name}.log",
+        launch_command(params.devices, resolved, name, run, store.directory, several),
+        run / "checkpoints" / name, logs / f"train_{name}.log", by_srun=several is not None,
     )  # fmt: skip
     return job.train(progress)
 
 
-def launch_command(devices: int, params: Path, stage: str, run: Path, store: Path) -> list[str]:
-    """`accelerate launch` of `devices` processes on this machine; a free port is found."""
-    threads = max(1, torch.get_num_threads() // devices)
+def launch_command(
+    devices: int, params: Path, stage: str, run: Path, store: Path, several: Allocation | None
+) -> list[str]:
+    """`accelerate launch` of `devices` processes: here, at a free port, or over several nodes."""
+    nodes = 1 if several is None else len(several.nodes)
+    threads = max(1, torch.get_num_threads() * nodes // devices)
+    if several is None:
+        start = [sys.executable, "-m", "accelerate.commands.launch"]
+        meet = ["--num_machines", "1", "--main_process_port", "0"]
+    else:
+        start, meet = several.step(), several.rendezvous()
     return [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
         # on a machine without GPUs, too: this is what makes several processes of it
-        *("--multi_gpu", "--num_processes", str(devices), "--num_machines", "1"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *(*start, "--multi_gpu", "--num_processes", str(devices), *meet),
+        *("--mixed_precision", "no", "--dynamo_backend", "no"),
         *("--num_cpu_threads_per_process", str(threads)),
         *("-m", "echocascade.cascade.training", str(params), "--stage", stage),
         *("--run", str(run), "--store", str(store), "--processes", str(devices), "--calm"),
     ]
 
 
-def _require_devices(devices: int) -> None:
-    gpus = torch.cuda.device_count()
-    if gpus and gpus < devices:
-        raise ParamsError(f"devices: {devices} are asked for, this machine has {gpus} GPUs")
+def _require_devices(devices: int, nodes: int) -> None:
+    gpus, here = torch.cuda.device_count(), devices // nodes
+    if gpus and gpus < here:
+        each = f" on each of {nodes} nodes" if nodes > 1 else ""
+        raise ParamsError(f"devices: {here} are asked for{each}, this machine has {gpus} GPUs")
 
 
 @dataclass
 class Job:
-    """One launched training."""
+    """One launched training; by_srun: on several nodes, by Slurm."""
 
     command: list[str]
     directory: Path
     log: Path
+    by_srun: bool = False
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -108,11 +124,14 @@ class Job:
         """Ask the training to save and end.
 
         The first process is asked itself: the launcher would kill all of them after 30 seconds,
-        and a step of a large network and its checkpoint can take longer.
+        and a step of a large network and its checkpoint can take longer. Where that process is on
+        another node, srun passes SIGUSR1 on to all; of SIGTERM it would kill them.
         """
         owner = owner_of(self.directory)
         if owner is not None and owner.host == socket.gethostname() and owner.is_here:
             os.kill(owner.pid, signal.SIGTERM)
+        elif self.by_srun and owner is not None:
+            child.send_signal(signal.SIGUSR1)
         else:
             child.terminate()
 
@@ -140,7 +159,7 @@ class Job:
                     int(checkpoint.meta["parameters"]), self.warnings,
                 )  # fmt: skip
         words = self.errors[-1] if self.errors else f"exit status {status}"
-        if stopped:
+        if stopped or status == 0:  # a scheduler can have told the training and not this process
             raise Interrupted(words)
         raise LaunchError(
             f"training failed: {words}; its log is {self.log.name} in {self.log.parent}"

@@ -9,6 +9,7 @@ share of every batch (see `trainer`). The same command goes on where it stopped.
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     runtime.prepare()
     if "LOCAL_RANK" in os.environ:  # one of several: the launcher must not leave it behind
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which a launcher may have ignored
         runtime.end_with_parent()
     try:
         _train(options)

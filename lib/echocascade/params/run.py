@@ -20,11 +20,15 @@ from echocascade.params.tree import position
 
 
 class Params(Section):
+    """devices: processes that train a stage, over all its nodes; nodes: machines that share them
+    evenly, more than one only in a Slurm job (see `cascade.nodes`)."""
+
     name: RunName
     title: str = ""
     seed: int = 0
     workers: Positive = 2
     devices: Positive = 1
+    nodes: Positive = 1
     data: DataParams = DataParams()
     conditioning: ConditioningParams = ConditioningParams()
     regressor: RegressorParams
@@ -48,6 +52,11 @@ class Params(Section):
                     f"{what} ({size} px, {fps} fps) must divide the largest stage "
                     f"({self.store_size} px, {self.store_fps} fps)"
                 )
+        if self.devices % self.nodes:
+            raise ValueError(
+                f"devices ({self.devices}) are shared evenly by nodes ({self.nodes}): make it a "
+                f"multiple of {self.nodes}"
+            )
         if self.cascade.guidance.scale == "auto" and self.evaluation.split == "VAL":
             raise ValueError(
                 "cascade.guidance.scale is auto, which is chosen on VAL, and evaluation.split is "
