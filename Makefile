@@ -4,13 +4,14 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEER_STAMP := .venv-peer/.installed
+FUZZ_STAMP := .venv-fuzz/.installed
 RUN ?= quick
 
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done
 
-.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz soak peer bench bench-peer
+.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz fuzz-env soak peer bench bench-peer
 
 help:
 	@echo "make demo                       phantom, training, sampling, evaluation, report (about 20 minutes on 2 cores)"
@@ -22,7 +23,8 @@ help:
 	@echo "make test-slurm                 a run through a real Slurm on this machine, disturbed on the way"
 	@echo "make soak KILLS=20              kill the smallest run so often, and compare with an undisturbed one"
 	@echo "make bench                      how fast this machine runs every part; bench-peer: beside imagen-pytorch"
-	@echo "make fuzz EXAMPLES=20000            damaged tables, parameters, DICOM and AVI files, so many of each"
+	@echo "make fuzz EXAMPLES=20000 SECONDS=120   damaged tables, parameters, DICOM and AVI files: so many of"
+	@echo "                                each, then led by coverage, so long for each"
 	@echo "make lint | make format         check, or repair, the style of the code"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -67,14 +69,14 @@ test-slurm: $(STAMP)
 		|| echo "Slurm's packages cannot be had here"; fi
 	ECHOCASCADE_SLURM=1 $(BIN)/python -m pytest -rs tests/slurm
 
-# an environment of its own: it sees .venv's packages and changes none of them
-$(PEER_STAMP): requirements-peer.lock $(STAMP)
-	$(BIN)/python -m venv .venv-peer
+# environments of their own (peer, fuzz): they see .venv's packages and change none of them
+.venv-%/.installed: requirements-%.lock $(STAMP)
+	$(BIN)/python -m venv .venv-$*
 	@$(BIN)/python -c 'import pathlib, sysconfig; here = sysconfig.get_path("purelib"); \
-		there = next(pathlib.Path(".venv-peer").glob("lib/python*/site-packages")); \
+		there = next(pathlib.Path(".venv-$*").glob("lib/python*/site-packages")); \
 		(there / "venv.pth").write_text(f"import site; site.addsitedir({here!r})\n")'
-	.venv-peer/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-peer.lock
-	@touch $(PEER_STAMP)
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-$*.lock
+	@touch $@
 
 peer: $(PEER_STAMP)
 
@@ -89,6 +91,11 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	ECHOCASCADE_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/faults/test_fuzzing.py
+	@if $(MAKE) --no-print-directory fuzz-env; then \
+		.venv-fuzz/bin/python -W ignore tests/faults/guided.py --seconds $(or $(SECONDS),120); \
+	else echo "atheris cannot be had here: fuzzing that is led by coverage is left out" >&2; fi
+
+fuzz-env: $(FUZZ_STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

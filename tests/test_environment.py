@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PEER = "peer"  # the extra that has a lock file and an environment of its own
+OWN = ("peer", "fuzz")  # extras that have a lock file and an environment of their own
 
 
 def locked(root: Path, name: str = "requirements.lock") -> dict[str, Requirement]:
@@ -29,7 +29,7 @@ def version_of(pin: Requirement) -> str:
 
 def bounds(root: Path) -> list[Requirement]:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {k: v for k, v in project["optional-dependencies"].items() if k != PEER}
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k not in OWN}
     groups = [project["dependencies"], *extras.values()]
     return [Requirement(line) for group in groups for line in group]
 
@@ -91,10 +91,11 @@ def test_the_lock_names_every_package_that_its_packages_need(root):
     assert {name for name in missing - pins.keys() if not own.match(name)} == set()
 
 
-def test_the_peers_lock_holds_what_the_bounds_ask_for_and_disturbs_no_other_pin(root):
-    pins, peers = locked(root), locked(root, "requirements-peer.lock")
+@pytest.mark.parametrize("extra", OWN)
+def test_an_extras_lock_holds_what_the_bounds_ask_for_and_disturbs_no_other_pin(root, extra):
+    pins, peers = locked(root), locked(root, f"requirements-{extra}.lock")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (bound,) = (Requirement(line) for line in project["optional-dependencies"][PEER])
+    (bound,) = (Requirement(line) for line in project["optional-dependencies"][extra])
     assert bound.specifier.contains(version_of(peers[canonicalize_name(bound.name)]))
     both = pins.keys() & peers.keys()
     assert {n: version_of(peers[n]) for n in both} == {n: version_of(pins[n]) for n in both}

@@ -15,6 +15,7 @@ LEVELS = [
     {"cascade", "evaluation"},
     {"diffusion", "nets", "data"},
     {"params", "rng", "runtime"},
+    {"wording"},
 ]
 TOGETHER = [{"cli", "commands"}]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,6 +1,5 @@
 """Any bytes in place of our inputs: a result or a declared error; `make fuzz` tries many more."""
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,17 +9,19 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from seeds import SCORES, whole_dicom
+from targets import SCORE_COLUMNS, TARGETS, feed
 
+import echocascade.data.tables
 from echocascade.data.dicom import DicomError, open_dicom
 from echocascade.data.echonet import COLUMNS, TRACING_COLUMNS, check_dataset
-from echocascade.data.video import VideoError, read_frames, video_fps, write_avi
-from echocascade.evaluation.score_table import ScoreTableError, read_score_table
+from echocascade.data.encode import encode_avi
+from echocascade.data.video import VideoError, read_frames
+from echocascade.evaluation.score_table import ScoreTableError, read_score_table, with_labels
 from echocascade.params import ParamsError, load_params
 
 EXAMPLES = int(os.environ.get("ECHOCASCADE_FUZZ", "40"))
-SECONDS = 20  # for one input: far above what any takes, far below a hang
+SECONDS = 20  # by the clock, for one input: far above what any takes, far below a hang
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=1000 * SECONDS,
@@ -34,7 +35,6 @@ CELLS = st.one_of(
     ),
     st.text(max_size=12),
 )
-SCORE_COLUMNS = ("FileName", "lvef_requested", "lvef_measured", "draw", "task", "SSIM")
 
 
 def tables(columns):
@@ -46,30 +46,28 @@ def tables(columns):
     return st.one_of(encoded, st.binary(max_size=300))
 
 
-def in_a_folder(name, content, work):
+def fed(name, content):
+    """Whether the target of that name reads `content` as a whole file, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / name).write_bytes(content)
-        return work(Path(folder))
+        return feed(TARGETS[name], content, Path(folder))
 
 
 @fuzzed
 @given(tables(COLUMNS))
 def test_file_list(content):
-    report = in_a_folder("FileList.csv", content, lambda root: check_dataset(root, workers=1))
-    assert not report.ok  # there is no video
+    assert not fed("file_list", content)  # there is no video
 
 
 @fuzzed
 @given(tables(TRACING_COLUMNS))
 def test_volume_tracings(content):
-    in_a_folder("VolumeTracings.csv", content, lambda root: check_dataset(root, workers=1))
+    fed("tracings", content)
 
 
 @fuzzed
 @given(tables(SCORE_COLUMNS))
 def test_score_table(content):
-    with contextlib.suppress(ScoreTableError):
-        in_a_folder("s.csv", content, lambda root: read_score_table(root / "s.csv"))
+    fed("scores", content)
 
 
 YAML = st.recursive(
@@ -86,8 +84,7 @@ YAML = st.recursive(
 @fuzzed
 @given(YAML)
 def test_params(text):
-    with contextlib.suppress(ParamsError):
-        in_a_folder("p.yaml", text.encode(), lambda root: load_params(root / "p.yaml"))
+    fed("params", text.encode())
 
 
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
@@ -104,28 +101,7 @@ def test_a_params_file_that_stands_for_too_much_is_refused(tmp_path, text):
     assert len(str(caught.value)) < 2000
 
 
-def whole_dicom(folder):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.3", "1.2.3.4"
-    data = FileDataset("a", {}, file_meta=meta, preamble=b"\0" * 128)
-    data.Modality, data.PhotometricInterpretation = "US", "MONOCHROME2"
-    data.Rows = data.Columns = 8
-    data.SamplesPerPixel, data.BitsAllocated, data.BitsStored, data.HighBit = 1, 8, 8, 7
-    data.PixelRepresentation, data.NumberOfFrames, data.FrameTime = 0, "2", "20"
-    data.FrameTimeVector = [0, 20]
-    data.PixelData = np.zeros(128, np.uint8).tobytes()
-    data.save_as(folder / "whole", enforce_file_format=True)
-    return (folder / "whole").read_bytes()
-
-
-def whole_avi(folder):
-    write_avi(folder / "whole.avi", np.full((4, 16, 16, 1), 90, np.uint8), 10)
-    return (folder / "whole.avi").read_bytes()
-
-
-with tempfile.TemporaryDirectory() as _folder:
-    DICOM, AVI = whole_dicom(Path(_folder)), whole_avi(Path(_folder))
+DICOM, AVI = whole_dicom(), encode_avi(np.full((4, 16, 16, 1), 90, np.uint8), 10)
 
 
 def damaged(whole, header):
@@ -143,18 +119,11 @@ def damaged(whole, header):
     return st.builds(apply, st.lists(change, min_size=1, max_size=6), length)
 
 
-def read_dicom(path):
-    clip = open_dicom(path)
-    assert 0 <= clip.fps <= 1000
-    clip.frames([0, clip.n_frames - 1])
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @fuzzed
 @given(damaged(DICOM, len(DICOM)))
 def test_dicom_headers(content):
-    with contextlib.suppress(DicomError):
-        in_a_folder("a.dcm", content, lambda root: read_dicom(root / "a.dcm"))
+    fed("dicom", content)
 
 
 @pytest.mark.parametrize(
@@ -177,16 +146,10 @@ def test_a_dicom_header_of_absurd_size_is_refused_at_once(tmp_path, tag, value):
         clip.frames(range(clip.n_frames))
 
 
-def read_avi(path):
-    read_frames(path, 1)
-    video_fps(path)
-
-
 @fuzzed
 @given(damaged(AVI, 400))
 def test_avi_headers(content):
-    with contextlib.suppress(VideoError):
-        in_a_folder("a.avi", content, lambda root: read_avi(root / "a.avi"))
+    fed("avi", content)
 
 
 @pytest.mark.parametrize("claim", ["size", "frames"])
@@ -211,3 +174,57 @@ def test_a_pipe_in_a_tables_place_is_no_hang(tmp_path, name):
     os.mkfifo(tmp_path / name)
     problems = check_dataset(tmp_path, workers=1).problems
     assert any(p.file == name and "not a regular file" in p.what for p in problems)
+
+
+NAMED = b"base: whole.yaml\ncascade: {stages: [{name: [base]}]}\n"
+STEERING = "\x1b[2J\n"  # clears a terminal
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("params", NAMED),
+        ("params", b'base: whole.yaml\nsampling: {"\\e[2J\\n": 1}\n'),
+        ("params", b'base: "\\e[2J\\0"\n'),
+        ("params", b"base: " + b"k" * 9000),
+        ("dicom", DICOM.replace(b"1.2.840.10008.1.2.1", b"\x1b" * 19)),
+        ("dicom", DICOM.replace(b"CS\2\0US", b"CS\2\0\x1b\n")),
+        (
+            "scores",
+            f'FileName,lvef_requested,lvef_measured\n"a{STEERING}b",50,"{STEERING}"'.encode(),
+        ),
+        ("scores", f'FileName,lvef_requested,"{STEERING}{"k" * 9000}"\na,50,1\n'.encode()),
+        ("labels", f'"{STEERING}",EF\na,50\n'.encode()),
+        ("labels", f'FileName,EF\na,"{STEERING}{"k" * 9000}"\n'.encode()),
+        ("file_list", f"{','.join(COLUMNS)}\na\u2028b,1,1,1,8,8,9,9,TRAIN\n".encode()),
+    ],
+)
+def test_what_a_file_says_is_shown_in_clear_lines(name, content, root, tmp_path):
+    (tmp_path / "whole.yaml").write_bytes((root / "params" / "quick.yaml").read_bytes())
+    (tmp_path / "whole-scores.csv").write_text(SCORES)
+    assert not feed(TARGETS[name], content, tmp_path)
+
+
+def test_a_params_file_of_unknown_keys_alone_is_no_hang(tmp_path):
+    keys = "".join(f"k{i}: 1\n" for i in range(20_000))  # took over a minute
+    assert not feed(TARGETS["params"], keys.encode(), tmp_path)
+    with pytest.raises(ParamsError, match=r"and 199\d\d more$"):
+        load_params(tmp_path / "p.yaml")
+
+
+def test_a_file_list_of_faults_alone_is_not_listed_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(echocascade.data.tables, "MOST_PROBLEMS", 50)
+    (tmp_path / "FileList.csv").write_text("\n".join([",".join(COLUMNS), *["a,a"] * 1000]))
+    problems = check_dataset(tmp_path, workers=1).problems
+    assert 50 < len(problems) < 60 and problems[-1].fatal
+    assert problems[-1].what.endswith("the rest of the table was not read")
+
+
+def test_labels_are_read_from_a_regular_file_of_bounded_size_alone(tmp_path):
+    (tmp_path / "s.csv").write_text(SCORES)
+    table = read_score_table(tmp_path / "s.csv")
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "none"):
+        with pytest.raises(ScoreTableError, match="not a FileList"):
+            with_labels(table, place)

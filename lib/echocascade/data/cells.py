@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 MAX_FPS = 1000
+# Unicode categories: control, format, surrogate, private, unassigned; ends of lines, paragraphs
+NO_MARKS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def _number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
@@ -56,7 +58,7 @@ def clip_name(cell: str) -> str:
         raise ValueError("leaves the data folder; a plain file name is allowed")
     if name[0] in "=+-@":
         raise ValueError("starts like a formula, which a spreadsheet would run")
-    if any(unicodedata.category(mark).startswith("C") for mark in name):
+    if any(unicodedata.category(mark) in NO_MARKS for mark in name):
         raise ValueError("holds control characters")
     if len(name.encode()) > 200:
         raise ValueError("is longer than 200 bytes")

@@ -20,6 +20,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, i
 
 from echocascade.data.cells import MAX_FPS
 from echocascade.data.frames import Frames
+from echocascade.wording import in_one_line
 
 ULTRASOUND = ("US", "OT", "SC", "")  # OT and SC: pictures taken of a screen; the sector decides
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -120,7 +121,9 @@ def open_dicom(path: Path) -> DicomClip:
 def _checked(path: Path, data: Dataset) -> DicomClip:
     modality = str(data.get("Modality", ""))
     if modality not in ULTRASOUND:
-        raise DicomError(f"{path.name}: modality {modality[:16]}; ultrasound (US) is accepted")
+        raise DicomError(
+            f"{path.name}: modality {in_one_line(modality, 16)}; ultrasound (US) is accepted"
+        )
     if "PixelData" not in data or not data.get("Rows") or not data.get("Columns"):
         raise DicomError(f"{path.name}: no picture in this DICOM file")
     if int(data.Rows) * int(data.Columns) > MAX_PIXELS:
@@ -128,7 +131,9 @@ def _checked(path: Path, data: Dataset) -> DicomClip:
     kind = str(data.get("PhotometricInterpretation", ""))
     if kind not in (*GREY, *COLOUR):
         allowed = ", ".join((*GREY, *COLOUR))
-        raise DicomError(f"{path.name}: colours are {kind[:24] or 'not named'}; allowed: {allowed}")
+        raise DicomError(
+            f"{path.name}: colours are {in_one_line(kind, 24) or 'not named'}; allowed: {allowed}"
+        )
     return DicomClip(path, data, max(int(data.get("NumberOfFrames") or 1), 1), _fps(data))
 
 
@@ -160,7 +165,7 @@ def _why(data: Dataset, error: Exception) -> str:
     """In words why pixels cannot be decoded, without anything that the file says of a patient."""
     meta = getattr(data, "file_meta", None)
     syntax = getattr(meta, "TransferSyntaxUID", None)
-    name = getattr(syntax, "name", "unknown")
+    name = in_one_line(getattr(syntax, "name", "unknown"), 80)
     if isinstance(error, (NotImplementedError, RuntimeError)):
         return (
             f"its pixels are stored as {name}, which this installation cannot decode; "

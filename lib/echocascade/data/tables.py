@@ -25,6 +25,7 @@ from echocascade.data.table_file import (
 FILE_LIST = "FileList.csv"
 TRACINGS = "VolumeTracings.csv"
 VIDEOS = "Videos"
+MOST_PROBLEMS = 100_000  # ten for each row of the real table; they take 25 MB
 COLUMNS = (
     "FileName",
     "EF",
@@ -79,6 +80,10 @@ def scan_file_list(
     problems += broken
     seen: dict[str, tuple[int, str]] = {}
     for line, cells in rows:
+        if len(problems) >= MOST_PROBLEMS:
+            what = f"{len(problems)} problems up to here; the rest of the table was not read"
+            problems.append(Problem(name, line, what, fatal=True))
+            break
         row, found = _parse_row(header, cells, extra)
         problems += [Problem(name, line, what) for what in found]
         clip = row.get("FileName")

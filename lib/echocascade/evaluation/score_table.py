@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from echocascade.data.table_file import TableFileError, read_rows, read_text
+from echocascade.wording import in_one_line
 
 JUDGES = {
     "regressor": ("lvef_measured", "lvef_reference"),
@@ -63,7 +64,9 @@ def read_score_table(path: Path | str) -> pd.DataFrame:
     except (TableFileError, OSError, OverflowError, pd.errors.ParserError) as error:
         line = getattr(error, "line", None)
         place = f"{path}: row {line}" if line else f"{path}"
-        raise ScoreTableError(f"{place}: not a readable CSV table ({error})") from error
+        raise ScoreTableError(
+            f"{place}: not a readable CSV table ({in_one_line(error)})"
+        ) from error
     try:
         return check_score_table(table)
     except ScoreTableError as error:
@@ -78,14 +81,15 @@ def check_score_table(table: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns=str.strip).rename(columns=PUBLISHED_NAMES)
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
-        raise ScoreTableError(f"column {twice[0]} is there twice")
+        raise ScoreTableError(f"column {in_one_line(twice[0])} is there twice")
     missing = [name for name in ("FileName", "lvef_requested") if name not in table]
     if not any(measured in table for measured, _ in JUDGES.values()):
         missing.append("lvef_measured")
     if missing:
         published = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items()}
         wanted = ", ".join(f"{m} (or {published[m]})" if m in published else m for m in missing)
-        raise ScoreTableError(f"columns missing: {wanted}; found: {', '.join(table.columns)}")
+        found = in_one_line(", ".join(map(str, table.columns)), 500)
+        raise ScoreTableError(f"columns missing: {wanted}; found: {found}")
     names = table["FileName"]
     _no_bad_rows(table, "FileName", (names.isna() | (names.astype(str).str.strip() == "")))
     for name, (low, high) in RANGES.items():
@@ -118,12 +122,13 @@ def with_labels(table: pd.DataFrame, file_list: Path | str) -> pd.DataFrame:
         ScoreTableError: the list cannot be read, has no FileName or EF, or lacks a clip's row.
     """
     try:
-        labels = pd.read_csv(file_list, dtype={"FileName": str}, encoding="utf-8-sig")
+        text = io.StringIO(read_text(Path(file_list)))
+        labels = pd.read_csv(text, dtype={"FileName": str})
         names = labels["FileName"].str.removesuffix(".avi")
         known = pd.Series(pd.to_numeric(labels["EF"]).to_numpy(float), index=names)
     except (OSError, ValueError, KeyError) as error:
         raise ScoreTableError(
-            f"{file_list}: not a FileList with FileName and EF ({error})"
+            f"{file_list}: not a FileList with FileName and EF ({in_one_line(error)})"
         ) from error
     known = known[~known.index.duplicated()]
     found = table["FileName"].str.removesuffix(".avi").map(known)
@@ -142,8 +147,8 @@ def _number(cell: object) -> float:
 def _no_bad_rows(table: pd.DataFrame, column: str, bad: pd.Series, allowed: str = "a name") -> None:
     rows = np.flatnonzero(bad.to_numpy())
     if len(rows):
-        found = table[column].iloc[rows[0]]
-        clip = f" ({table['FileName'].iloc[rows[0]]})" if column != "FileName" else ""
+        found = in_one_line(table[column].iloc[rows[0]])
+        clip = f" ({in_one_line(table['FileName'].iloc[rows[0]])})" if column != "FileName" else ""
         more = f", and {len(rows) - 1} more rows" if len(rows) > 1 else ""
         raise ScoreTableError(
             f"row {rows[0] + 2}{clip}, column {column}: found {found}, allowed is {allowed}{more}"

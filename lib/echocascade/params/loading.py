@@ -9,6 +9,10 @@ from pydantic import ValidationError
 from echocascade.params.run import Params
 from echocascade.params.section import ParamsError, Section
 from echocascade.params.tree import MAX_BYTES, assign, merge, nearest, parse_override, parse_yaml
+from echocascade.wording import in_one_line
+
+LONGEST_LINE = 1500  # characters of what is wrong with one key
+MOST_LINES = 100
 
 
 def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Params:
@@ -29,15 +33,19 @@ def load_params(path: str | Path, overrides: Mapping[str, Any] | Iterable[str] =
         return Params.model_validate(tree)
     except ValidationError as error:
         found = error.errors()
-        inner = [e for e in found if not any(_inside(o["loc"], e["loc"]) for o in found)]
-        lines = [_explain(e) for e in inner]
+        # An error's place may lie within another's, which it then explains.
+        outer = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
+        inner = [e for e in found if e["loc"] not in outer]
+        lines = [in_one_line(_explain(e), LONGEST_LINE) for e in inner[:MOST_LINES]]
+        if len(inner) > MOST_LINES:
+            lines.append(f"and {len(inner) - MOST_LINES} more")
         raise ParamsError("\n".join(f"{path}: {line}" for line in lines)) from None
 
 
 def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         if not path.is_file():
-            raise ParamsError(f"{path}: no such params file")
+            raise ParamsError(f"{in_one_line(path, LONGEST_LINE)}: no such params file")
         if path.resolve() in seen:
             raise ParamsError(f"{path}: `base` leads back to this file")
         with path.open("rb") as file:
@@ -45,7 +53,7 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # a name with NUL or too long, no permission, no UTF-8
         if isinstance(error, ParamsError):
             raise
-        raise ParamsError(f"{str(path)[:200]!r}: cannot be read: {error}") from None
+        raise ParamsError(f"{str(path)[:200]!r}: cannot be read: {in_one_line(error)}") from None
     try:
         tree = parse_yaml(text)
     except ParamsError as error:
@@ -71,11 +79,6 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
     return list(getattr(model, "model_fields", {}))
-
-
-def _inside(place: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
-    """Whether an error's place lies within another's, which it then explains."""
-    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _without_tags(location: Sequence[Any]) -> tuple[Any, ...]:

@@ -51,9 +51,11 @@ def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(old, dict) and isinstance(value, Mapping):
             merged[key] = merge(old, value)
         elif key == "stages" and isinstance(old, list) and isinstance(value, list):
-            named = {s.get("name"): s for s in old if isinstance(s, dict)}
+            # as text: a name may be anything, a list too, until the schema has seen it
+            named = {repr(s.get("name")): s for s in old if isinstance(s, dict)}
             merged[key] = [
-                merge(named.get(s.get("name"), {}), s) if isinstance(s, dict) else s for s in value
+                merge(named.get(repr(s.get("name")), {}), s) if isinstance(s, dict) else s
+                for s in value
             ]
         else:
             merged[key] = value
