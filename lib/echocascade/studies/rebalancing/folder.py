@@ -14,6 +14,7 @@ on any number of machines that see the folder. Two that do the same block write 
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class GeneratedFolder:
             raise GenerationError(f"{root / MANIFEST}: not valid JSON ({error})") from None
         return GeneratedFolder(root, facts)
 
-    @property
+    @cached_property  # a plan of a million rows takes seconds to read, and every block asks for it
     def targets(self) -> pd.DataFrame:
         return read_targets(self.root / PLAN)
 
