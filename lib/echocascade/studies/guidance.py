@@ -10,6 +10,8 @@ from echocascade.params import ParamsError
 from echocascade.rng import derive_seed
 from echocascade.studies.protocol import Progress, Trained, requested_lvef, task_clips
 
+AS_GOOD = 0.01  # a difference of R2 far below what so few clips can tell apart
+
 
 def agreement_of_read(requested: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     """`metrics.agreement` of the samples that were read; all NaN where fewer than two were.
@@ -25,8 +27,7 @@ def agreement_of_read(requested: np.ndarray, measured: np.ndarray) -> dict[str, 
 def choose_guidance(trained: Trained, progress: Progress | None = None) -> pd.DataFrame:
     """Agreement on VAL clips, one draw a clip, for every candidate scale; the same noise for all.
 
-    Columns: scale, n_clips, R2, MAE, RMSE, r, slope, bias, chosen. The scale of the highest R2 is
-    chosen; where none has an R2 (fewer than two clips), the one nearest to 1, which is no guidance.
+    Columns: scale, n_clips, R2, MAE, RMSE, r, slope, bias, chosen: see `best_scale`.
     A params file that gives a number as scale gets one row.
     """
     guidance = trained.params.cascade.guidance
@@ -42,9 +43,18 @@ def choose_guidance(trained: Trained, progress: Progress | None = None) -> pd.Da
         if progress is not None:
             progress(i + 1, len(scales), f"scale {scale:g}")
     table = pd.DataFrame(rows)
-    undefined = table["R2"].isna().all()
-    best = (table["scale"] - 1).abs().idxmin() if undefined else table["R2"].idxmax()
-    return table.assign(chosen=table.index == best)
+    return table.assign(chosen=table["scale"] == best_scale(table))
+
+
+def best_scale(table: pd.DataFrame) -> float:
+    """Of the scales whose R2 is within `AS_GOOD` of the highest, the one nearest to no guidance, 1.
+
+    More guidance than R2 asks for makes hearts exaggerate and pictures garish. Where no scale has
+    an R2 (fewer than two clips), the one nearest to 1 of all.
+    """
+    good = table[table["R2"] >= table["R2"].max() - AS_GOOD]
+    among = (good if len(good) else table)["scale"]
+    return float(min(among, key=lambda scale: abs(scale - 1)))
 
 
 def chosen_scale(path: Path) -> float:
