@@ -5,25 +5,26 @@ from pathlib import Path
 
 import pandas as pd
 
-TIME = ("second", "duration", "started")
+# times, and how often a training had to say that it found a trace of what befell it
+OWN = ("second", "duration", "started", "warnings")
 
 
-def _timeless(name: str) -> bool:
-    return not any(word in name for word in TIME)
+def _in_common(name: str) -> bool:
+    return not any(word in name for word in OWN)
 
 
 def numbers(run: Path) -> dict[str, object]:
-    """The run's results, without those that are times."""
+    """The run's results, without those that are its own."""
     results = json.loads((run / "results.json").read_text())
-    return {key: value for key, value in results.items() if _timeless(key)}
+    return {key: value for key, value in results.items() if _in_common(key)}
 
 
 def tables(run: Path) -> dict[str, pd.DataFrame]:
-    """Every table of the run by its path, without columns that are times."""
+    """Every table of the run by its path, without columns that are its own."""
     found = {}
     for path in sorted((run / "tables").rglob("*.csv")):
         table = pd.read_csv(path)
-        found[str(path.relative_to(run))] = table[[c for c in table if _timeless(str(c))]]
+        found[str(path.relative_to(run))] = table[[c for c in table if _in_common(str(c))]]
     return found
 
 
