@@ -63,6 +63,26 @@ State=UNKNOWN
 """
 FIRST_PORT = 16818  # of the nodes; the controller has the one before
 
+# a workflow profile for it; a test adds the threads of its rules
+PROFILE = """\
+executor: slurm
+jobs: 8
+retries: 5
+rerun-triggers: [params, mtime, input]
+rerun-incomplete: true
+nolock: true
+latency-wait: 30
+slurm-no-account: true
+slurm-init-seconds-before-status-checks: 2
+seconds-between-status-checks: 2
+slurm-status-command: squeue
+default-resources:
+  slurm_partition: main
+  runtime: 60
+  mem_mb: 3000
+  slurm_extra: "'--signal=USR1@60 --requeue'"
+"""
+
 
 def missing() -> str | None:
     """Why no cluster can be started here, or None."""

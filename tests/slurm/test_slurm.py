@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, missing
+from cluster import PROFILE, Cluster, missing
 
 from undisturbed import assert_same_results
 
@@ -23,23 +23,7 @@ pytestmark = [
     pytest.mark.skipif("ECHOCASCADE_SLURM" not in os.environ, reason="make test-slurm runs it"),
 ]
 
-PROFILE = """\
-executor: slurm
-jobs: 8
-retries: 5
-rerun-triggers: [params, mtime, input]
-rerun-incomplete: true
-nolock: true
-latency-wait: 30
-slurm-no-account: true
-slurm-init-seconds-before-status-checks: 2
-seconds-between-status-checks: 2
-slurm-status-command: squeue
-default-resources:
-  slurm_partition: main
-  runtime: 60
-  mem_mb: 3000
-  slurm_extra: "'--signal=USR1@60 --requeue'"
+THREADS = """\
 set-threads: {data_preparation: 1, lvef_regressor: 1, train_base: 1, train_super_resolution: 1,
   sampling: 1, evaluation_chunk: 1, counterfactual_evaluation: 1, downstream_rebalancing: 1,
   overview: 1}
@@ -128,7 +112,7 @@ def test_a_disturbed_run_on_slurm_ends_with_the_numbers_of_a_local_one(
 ):
     outputs = tmp_path_factory.mktemp("outputs")
     profile = tmp_path_factory.mktemp("profile")
-    (profile / "config.yaml").write_text(PROFILE)
+    (profile / "config.yaml").write_text(PROFILE + THREADS)
     disturbances = Disturbances(cluster, outputs / "slurm")
     watcher = threading.Thread(target=disturbances.watch)
     watcher.start()

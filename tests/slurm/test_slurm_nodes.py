@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster import Cluster, missing
+from cluster import PROFILE, Cluster, missing
 
 from echocascade.cascade.checkpoint import latest_checkpoint
 from echocascade.cascade.claim import owner_of
@@ -177,23 +177,7 @@ def trainer_on_node(number: int) -> int | None:
     return None
 
 
-PROFILE = """\
-executor: slurm
-jobs: 2
-retries: 3
-rerun-triggers: [params, mtime, input]
-rerun-incomplete: true
-nolock: true
-latency-wait: 30
-slurm-no-account: true
-slurm-init-seconds-before-status-checks: 2
-seconds-between-status-checks: 2
-slurm-status-command: squeue
-default-resources:
-  slurm_partition: main
-  runtime: 60
-  mem_mb: 3000
-  slurm_extra: "'--signal=USR1@60 --requeue'"
+THREADS = """\
 set-threads: {data_preparation: 1, train_base: 1}
 """
 CHANGES = ["devices=2", "nodes=2", "cascade.stages.base.training.checkpoint_minutes=1e-9"]
@@ -202,7 +186,7 @@ CHANGES = ["devices=2", "nodes=2", "cascade.stages.base.training.checkpoint_minu
 def test_the_workflow_asks_for_the_nodes_of_the_parameters(root, cluster, tmp_path):
     """The base's notebook is warned on the way and submitted again."""
     (tmp_path / "profile").mkdir()
-    (tmp_path / "profile" / "config.yaml").write_text(PROFILE)
+    (tmp_path / "profile" / "config.yaml").write_text(PROFILE + THREADS)
     run = tmp_path / "outputs" / "two"
     run.mkdir(parents=True)
     params = load_params(root / "params" / "ci.yaml", CHANGES)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from echocascade.nets import Muon
+from echocascade.nets import Muon, set_rates
 from echocascade.params import TrainingParams
 
 
@@ -21,7 +21,5 @@ def new_optimizer(network: nn.Module, training: TrainingParams) -> torch.optim.O
 def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingParams, rate: float
 ) -> None:  # fmt: skip
     """Give Adam's parameters `rate`, and the matrices the same share of their own rate."""
-    for group in optimizer.param_groups:
-        matrices = group.get("matrices", False)
-        whole = training.matrix_learning_rate if matrices else training.learning_rate
-        group["lr"] = whole * (rate / training.learning_rate)
+    share = rate / training.learning_rate
+    set_rates(optimizer, training.learning_rate, training.matrix_learning_rate, share)

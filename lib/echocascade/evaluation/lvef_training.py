@@ -16,7 +16,7 @@ from echocascade.evaluation.augmentation import roughen, shift_randomly
 from echocascade.evaluation.lvef import LVEFRegressor, RegressorConfig, predict_lvef
 from echocascade.evaluation.lvef_weights import load_foreign_weights
 from echocascade.evaluation.metrics import agreement, bootstrap_interval
-from echocascade.nets import Muon
+from echocascade.nets import Muon, set_rates
 from echocascade.rng import derive_seed, torch_generator
 from echocascade.runtime import autocast, default_device
 
@@ -186,9 +186,7 @@ def _train_step(run: _Run, next_batch: NextBatch, seed: int, device: torch.devic
     generator = torch_generator(seed, "regressor augmentation", run.step)
     video = roughen(shift_randomly(video, generator), generator).to(device)
     share = learning_rate_factor(run.step, config.steps)
-    for group in run.optimizer.param_groups:
-        whole = config.matrix_learning_rate if group.get("matrices") else config.learning_rate
-        group["lr"] = whole * share
+    set_rates(run.optimizer, config.learning_rate, config.matrix_learning_rate, share)
     run.model.train()
     with autocast(config.precision, device):
         predicted = run.model(video)

@@ -101,6 +101,14 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(parameters, means, spread, lengths)
 
 
+def set_rates(
+    optimizer: torch.optim.Optimizer, rate: float, matrix_rate: float, share: float
+) -> None:
+    """Give every group of Muon, Adam or AdamW this share of its whole rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = (matrix_rate if group.get("matrices") else rate) * share
+
+
 def orthogonal(matrix: Tensor) -> Tensor:
     """Matrices (..., rows, columns) with their singular vectors and all singular values near 1, in
     float32: five Newton-Schulz steps of the quintic of Jordan24, which ends within 0.7 to 1.2."""
