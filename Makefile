@@ -11,7 +11,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done
 
-.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz fuzz-env soak peer bench bench-peer
+.PHONY: help demo params-given run test test-slurm lint study lab report format fuzz fuzz-env soak peer bench bench-peer full-size
 
 help:
 	@echo "make demo                       phantom, training, sampling, evaluation, report (about 20 minutes on 2 cores)"
@@ -23,6 +23,8 @@ help:
 	@echo "make test-slurm                 a run through a real Slurm on this machine, disturbed on the way"
 	@echo "make soak KILLS=20              kill the smallest run so often, and compare with an undisturbed one"
 	@echo "make bench                      how fast this machine runs every part; bench-peer: beside imagen-pytorch"
+	@echo "make full-size CASCADE=2scm     one clip through the paper's networks, untrained, with the paper's steps;"
+	@echo "                                PRECISION=bf16 (half an hour to two hours on two cores)"
 	@echo "make fuzz EXAMPLES=20000 SECONDS=120   damaged tables, parameters, DICOM and AVI files: so many of"
 	@echo "                                each, then led by coverage, so long for each"
 	@echo "make lint | make format         check, or repair, the style of the code"
@@ -60,7 +62,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --max-worker-restart 0
 
 test-slurm: $(STAMP)
 	@if ! command -v slurmctld >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
@@ -85,6 +87,9 @@ bench: $(STAMP)
 
 bench-peer: $(PEER_STAMP)
 	$(BIN)/echocascade bench --peer imagen-pytorch
+
+full-size: $(STAMP)
+	ECHOCASCADE_FULL_SIZE=$(or $(CASCADE),2scm):$(PRECISION) $(BIN)/python -m pytest -rs -s tests/cascade/test_full_size.py -k papers_networks
 
 soak: $(STAMP)
 	ECHOCASCADE_SOAK=$(or $(KILLS),20) $(BIN)/python -m pytest -rs -s tests/soak

@@ -81,15 +81,22 @@ def report(
 
 @app.command()
 def record(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
+    run_name: Annotated[
+        str, typer.Argument(metavar="RUN", help="Name or folder of a run, or `bench`")
+    ],
 ) -> None:
     """Keep a finished run's numbers and picture in outputs/recorded, and in README's table."""
     from echocascade.commands.runs import find_run
+    from echocascade.report.bench_record import record_bench
     from echocascade.report.record import record_run
-    from echocascade.report.runs import RunError, project_root
+    from echocascade.report.runs import RunError, project_root, run_folder
 
     with user_errors(RunError, ValueError):
-        kept = record_run(find_run(run_name), project_root())
+        root = project_root()
+        if run_name == "bench":
+            kept = record_bench(run_folder(run_name, root), root)
+        else:
+            kept = record_run(find_run(run_name), root)
     typer.echo(f"recorded in outputs/recorded/{kept.name}; README's table is written anew")
 
 

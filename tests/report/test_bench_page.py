@@ -1,11 +1,14 @@
 """The benchmark's page: every number, no network."""
 
+import json
 import re
 
 import pytest
 
 from echocascade.report.bench_page import UNRUN_GPU, render_bench, where_figure, write_bench
+from echocascade.report.bench_record import BEGIN, END, bench_table, record_bench
 from echocascade.report.html import find_external
+from echocascade.report.runs import RunError
 
 
 def result(name, dtype, seconds, batch=1, **more):
@@ -40,6 +43,7 @@ def bench():
              "gflop_per_s": None, "share_of_peak": None, "peak_rss_mb": 300.0},
         ],
         "peers": [peer, {**peer, "peer_allocator": "own", "ratio": 5.0}, reading],
+        "left_out": [{"reason": "network/large could not be measured: it was <killed>"}],
     }  # fmt: skip
 
 
@@ -48,6 +52,7 @@ def test_every_measurement_is_on_the_page(bench):
     for text in ("6.6 ×", "400 ×", "108%", "90%", "50 ms", "as it comes", "decode and zoom"):
         assert text in page
     assert page.count("<tr>") == 1 + 3 + 1 + 3 + 1 + 2
+    assert "Left out: network/large could not be measured: it was &lt;killed&gt;." in page
     assert "<b>A processor" not in page and "&lt;b&gt;A processor" in page
 
 
@@ -78,3 +83,22 @@ def test_both_figures_are_drawn(bench, tmp_path, browser):
     title = tab.locator("h1").inner_text()
     assert re.match("How fast", title)
     tab.close()
+
+
+def test_the_table_of_readme_has_a_row_for_every_shape(bench):
+    (head, _, row) = bench_table(bench).splitlines()
+    assert head == "| | batch | imagen-pytorch 1.21.6, fp32 | ours, bf16 |"
+    assert row == (
+        "| 2scm base, forward | 1 | 3.30 s | 0.50 s: 6.6 times as fast, 50 % of the peak |"
+    )
+
+
+def test_a_benchmark_is_kept_and_told_in_readme(bench, tmp_path):
+    write_bench(bench, tmp_path / "outputs" / "bench")
+    (tmp_path / "README.md").write_text(f"before {BEGIN} old {END} after", encoding="utf-8")
+    kept = record_bench(tmp_path / "outputs" / "bench", tmp_path)
+    assert json.loads((kept / "results.json").read_text())["machine"]["cores"] == 2
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text == f"before {BEGIN}\n{bench_table(bench)}\n{END} after"
+    with pytest.raises(RunError, match="no results; `make bench-peer`"):
+        record_bench(tmp_path / "outputs" / "nowhere", tmp_path)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -201,6 +202,29 @@ def test_a_case_that_fails_is_named(root, tiny_sampler):
     broken = Plan.from_json({**tiny_sampler.to_json(), "params_file": "params/nowhere.yaml"})
     with pytest.raises(runner.BenchError, match=r"sampler/one video .*nowhere\.yaml"):
         runner._in_process(sys.executable, broken, broken.cases()[0], root)
+
+
+def test_a_case_that_fails_costs_the_others_nothing(root, tiny_sampler, monkeypatch):
+    def answer(python, plan, case, root):
+        if case is not None and case.name == "sampler/batch":
+            raise runner.BenchError(f"{case.label} could not be measured: no memory")
+        if case is None:
+            return quick_peaks(None)(python, plan, None, root)
+        return {**case.to_json(), "median_s": 1.0, "gflop": None}
+
+    monkeypatch.setattr(runner, "_in_process", answer)
+    found = runner.run_bench(replace(tiny_sampler, only=("sampler",)), root)
+    assert [r["name"] for r in found["results"]] == ["sampler/one video"]
+    (left_out,) = found["left_out"]
+    assert left_out["reason"] == "sampler/batch fp32, batch 8 could not be measured: no memory"
+    with pytest.raises(runner.BenchError, match="no memory"):
+        runner.run_bench(replace(tiny_sampler, only=("sampler/batch",)), root)
+
+
+def test_the_peer_is_measured_with_our_malloc_where_memory_allows():
+    cases = Plan(peer="imagen-pytorch").cases()
+    assert {c.name.split("/")[1] for c in cases if c.peer and c.allocator == "own"} == {"2scm_base"}
+    assert {c.name.split("/")[1] for c in cases if c.peer} == set(Plan.sizes)
 
 
 def test_without_the_peers_environment_one_line_says_how_to_make_it(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 from echocascade.params import ParamsError
 from echocascade.report.bench_page import write_bench
 from echocascade.report.progress import progress_callback
-from echocascade.report.provenance import clean_command, timestamp
+from echocascade.report.provenance import clean_command, git_state, timestamp
 from echocascade.report.runs import RunError, find_params_file, project_root, run_folder
 from echocascade.studies.bench.cases import Plan
 from echocascade.studies.bench.runner import BenchError, run_bench
@@ -39,7 +39,8 @@ def bench(given: Mapping[str, Any], quiet: bool = False) -> Bench:
         _require_cuda()
     content = run_bench(plan, root, None if quiet else progress_callback("bench"))
     content["machine"] |= {
-        "measured": timestamp(), "command": clean_command(root, ["echocascade", *sys.argv[1:]])
+        "measured": timestamp(), "command": clean_command(root, ["echocascade", *sys.argv[1:]]),
+        **git_state(root),
     }  # fmt: skip
     name = "bench" if plan.device == "cpu" else "bench-cuda"
     page = write_bench(content, run_folder(name, root))
@@ -70,4 +71,5 @@ def _table(content: Mapping[str, Any]) -> str:
             f"{p['name']} {p['dtype']}, batch {p['batch']}: {p['ratio']:.1f} times as fast as "
             f"{p['peer']}{note} ({p['median_s']:.3f} s)"
         )
+    lines += [f"left out: {case['reason']}" for case in content["left_out"]]
     return "\n".join(lines)

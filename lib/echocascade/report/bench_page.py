@@ -48,6 +48,7 @@ def render_bench(content: Mapping[str, Any]) -> str:
         figures=[html.figure_html(f.to_plotly_json()) if f.data else "" for f in figures],
         peers=[_peer_row(p) for p in peers],
         results=[_result_row(r) for r in results],
+        left_out=[case["reason"] for case in content["left_out"]],
         peaks=[(dtype, _number(rates["matmul_gflop_per_s"]),
                 _number(rates["convolution_gflop_per_s"]))
                for dtype, rates in machine["peaks"].items()],
@@ -160,6 +161,6 @@ def _summary(machine: Row) -> str:
 def _machine_facts(machine: Row) -> list[tuple[str, object]]:
     names = {"device": "Device", "processor": "Processor", "cores": "Cores", "threads": "Threads",
              "torch": "PyTorch", "python": "Python", "measured": "Measured",
-             "command": "Command"}  # fmt: skip
+             "command": "Command", "commit": "Commit"}  # fmt: skip
     facts = [(names[key], machine[key]) for key in names if machine.get(key) is not None]
     return [*facts, ("Memory", f"{machine['bandwidth_gb_per_s']:.0f} GB/s copied")]

@@ -47,6 +47,11 @@ class Case:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def label(self) -> str:
+        whose = "" if self.peer is None else f" ({self.peer})"
+        return f"{self.name} {self.dtype}, batch {self.batch}{whose}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -115,7 +120,9 @@ class Plan:
             if self.peer is not None:
                 theirs = Case(name, "fp32", batch, self.peer, "default")
                 found.append(theirs)
-                if self.device == "cpu":
+                if self.device == "cpu" and TRAINED in name:
+                    # how much of the difference is the allocator's; keeping what it frees, the
+                    # peer's largest network takes more memory than a small machine has
                     found.append(replace(theirs, allocator="own"))
         return found
 

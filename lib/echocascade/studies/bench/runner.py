@@ -36,27 +36,37 @@ def peer_python(root: Path) -> Path:
 def run_bench(plan: Plan, root: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Measure everything in `plan`.
 
-    Returns machine, results and peers. A result: name, dtype, batch, median_s, gflop, gflop_per_s,
-    share_of_peak (of the best plain convolution in that dtype), peak_rss_mb (GPU memory on a GPU)
-    and more; what does no arithmetic to speak of has null there. A peer: name, dtype and batch of
-    our result, median_s of theirs, ratio (theirs over ours) and what both were.
+    Returns machine, results, peers and left_out. A result: name, dtype, batch, median_s, gflop,
+    gflop_per_s, share_of_peak (of the best plain convolution in that dtype), peak_rss_mb (GPU
+    memory on a GPU) and more; what does no arithmetic to speak of has null there. A peer: name,
+    dtype and batch of our result, median_s of theirs, ratio (theirs over ours) and what both were.
+    left_out: the cases that could not be measured, each with its reason.
+
+    Raises:
+        BenchError: the peer's environment is not there, or nothing could be measured.
     """
     cases = plan.cases()
     pythons = {None: Path(sys.executable)}
     if any(case.peer for case in cases):
         pythons[plan.peer] = peer_python(root)  # type: ignore[index]
     facts = _in_process(pythons[None], plan, None, root)
-    raw = []
+    raw, left_out = [], []
     for done, case in enumerate(cases):
         if progress is not None:
-            progress(done, len(cases), f"{case.name} {case.dtype}{' (peer)' if case.peer else ''}")
-        raw.append(_in_process(pythons[case.peer], plan, case, root))  # type: ignore[index]
+            progress(done, len(cases), case.label)
+        try:
+            raw.append(_in_process(pythons[case.peer], plan, case, root))  # type: ignore[index]
+        except BenchError as error:  # the others' time is not to be lost with it
+            left_out.append({**case.to_json(), "reason": str(error)})
     if progress is not None:
         progress(len(cases), len(cases), "done")
+    if not raw:
+        raise BenchError(left_out[0]["reason"])
     own = [_with_rates(r, facts) for r in raw if r["peer"] is None]
     theirs = [r for r in raw if r["peer"] is not None]
     peers = [_against(r, t) for t in theirs for r in own if _same_work(r, t)]
-    return {"machine": facts, "results": own, "peers": [*peers, *_data_peers(own)]}
+    peers += _data_peers(own)
+    return {"machine": facts, "results": own, "peers": peers, "left_out": left_out}
 
 
 def _in_process(python: Path, plan: Plan, case: Case | None, root: Path) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def _in_process(python: Path, plan: Plan, case: Case | None, root: Path) -> dict
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         if done.returncode < 0:
             reason = f"it was killed by signal {-done.returncode} (out of memory?)"
-        raise BenchError(f"{case.name if case else 'the machine'} could not be measured: {reason}")
+        raise BenchError(f"{case.label if case else 'the machine'} could not be measured: {reason}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
 
