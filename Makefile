@@ -62,7 +62,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 test-slurm: $(STAMP)
 	@if ! command -v slurmctld >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \

@@ -3,6 +3,7 @@
 import json
 import re
 
+from echocascade.report import bench_record
 from echocascade.report.record import BEGIN, END, readme_table
 
 
@@ -12,6 +13,14 @@ def test_the_numbers_are_those_of_the_recorded_run(root):
     results = json.loads((root / "outputs/recorded/quick/results.json").read_text())
     assert block == readme_table(results)
     assert "not computed" not in block
+
+
+def test_the_benchmark_is_the_recorded_one(root):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    block = text.split(bench_record.BEGIN)[1].split(bench_record.END)[0].strip()
+    recorded = json.loads((root / "outputs/recorded/bench/results.json").read_text())
+    assert block == bench_record.bench_table(recorded)
+    assert recorded["machine"]["dirty"] is False
 
 
 def test_every_file_and_notebook_that_is_named_exists(root):
@@ -26,5 +35,5 @@ def test_every_file_and_notebook_that_is_named_exists(root):
 
 def test_every_make_target_that_is_named_exists(root):
     makefile = (root / "Makefile").read_text()
-    targets = set(re.findall(r"(?m)(?:^|`)make ([a-z]+)", (root / "README.md").read_text()))
+    targets = set(re.findall(r"(?m)(?:^|`)make ([a-z-]+)", (root / "README.md").read_text()))
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []

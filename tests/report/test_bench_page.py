@@ -89,7 +89,7 @@ def test_the_table_of_readme_has_a_row_for_every_shape(bench):
     (head, _, row) = bench_table(bench).splitlines()
     assert head == "| | batch | imagen-pytorch 1.21.6, fp32 | ours, bf16 |"
     assert row == (
-        "| 2scm base, forward | 1 | 3.30 s | 0.50 s: 6.6 times as fast, 50 % of the peak |"
+        "| 2SCM base, forward | 1 | 3.30 s | 0.50 s: 6.6 times as fast, 50 % of the peak |"
     )
 
 

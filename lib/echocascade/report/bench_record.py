@@ -28,6 +28,7 @@ def bench_table(content: Mapping[str, Any]) -> str:
             own = ours.get((name, dtype, batch))
             cells.append(_cell(own, row[dtype]["ratio"]) if own and dtype in row else "")
         what = name.removeprefix("network/").replace("/", ", ").replace("_", " ")
+        what = re.sub(r"[1-4]scm|tssr|ssr", lambda found: found[0].upper(), what)
         lines.append(f"| {what} | {batch} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
