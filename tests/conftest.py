@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-# Tests are small: a second thread costs more than it gives, and much more on a busy machine.
-torch.set_num_threads(1)
+
+def pytest_runtest_setup() -> None:
+    """One thread, whatever a test before has set.
+
+    Tests are small: a second thread costs more than it gives, and much more on a busy machine.
+    """
+    torch.set_num_threads(1)
+
 
 ROOT = Path(__file__).resolve().parents[1]
 
