@@ -21,6 +21,8 @@ def test_the_benchmark_is_the_recorded_one(root):
     recorded = json.loads((root / "outputs/recorded/bench/results.json").read_text())
     assert block == bench_record.bench_table(recorded)
     assert recorded["machine"]["dirty"] is False
+    reading = next(p for p in recorded["peers"] if p["peer"] == "decode and zoom")
+    assert f"takes {reading['ratio']:.0f} times as long" in text
 
 
 def test_every_file_and_notebook_that_is_named_exists(root):
