@@ -108,10 +108,9 @@ class StageExamples:
             clips.video, clips.frame, clips.index, noise,
             sigma_aug=draws[:, 0] * t.sigma_aug_max,
             given=draws[:, 1] >= t.drop_condition,
+            level=self._levels(step, first - step * t.batch_size, count),
         )  # fmt: skip
-        conditioning = replace(batch.conditioning, time_aware=not image_only)
-        levels = self._levels(step, first - step * t.batch_size, count)
-        batch = replace(batch, level=levels, conditioning=conditioning)
+        batch = replace(batch, conditioning=replace(batch.conditioning, time_aware=not image_only))
         return self._cropped(batch, draws[:, 2:])
 
     def _levels(self, step: int, first: int, count: int) -> Tensor:
@@ -127,10 +126,9 @@ class StageExamples:
 
     def _batch(
         self, video: np.ndarray, frame: np.ndarray, index: np.ndarray, noise: SampleNoise,
-        *, sigma_aug: np.ndarray, given: np.ndarray,
+        *, sigma_aug: np.ndarray, given: np.ndarray, level: Tensor,
     ) -> StageBatch:  # fmt: skip
         y = self._video(video)
-        level = noise(torch.empty(len(y)))
         lowres, augmentation = self._lowres(y, sigma_aug, noise)
         target = self.stage.target(y)
         return StageBatch(
@@ -180,10 +178,10 @@ class StageExamples:
         for start in range(0, n, size):
             part = slice(start, min(start + size, n))
             numbers = range(part.start, part.stop)
-            batch = self._batch(
+            yield self._batch(
                 clips.video[part], clips.frames[part, 0], clips.index[part],
                 SampleNoise(self.params.seed, f"validate.{self.stage.name}", numbers),
                 sigma_aug=np.full(len(numbers), self.stage.params.sampler.sigma_aug),
                 given=np.ones(len(numbers)),
+                level=levels[part],
             )  # fmt: skip
-            yield replace(batch, level=levels[part])

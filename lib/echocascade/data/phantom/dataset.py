@@ -34,7 +34,7 @@ from echocascade.data.phantom.physiology import DURATION_RANGE, LVEF_RULES
 from echocascade.rng import numpy_generator
 
 # Raised whenever the bytes for a seed change; folders of another version are not completed.
-PHANTOM_VERSION = 5
+PHANTOM_VERSION = 6
 MANIFEST = "phantom.json"
 JPEG_QUALITY = 95
 

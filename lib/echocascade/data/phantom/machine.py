@@ -53,7 +53,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         first_depth=float(rng.uniform(1.0, 4.0)),
         last_depth=float(rng.uniform(101.0, 106.0)),
         dynamic_range=float(rng.uniform(46.0, 60.0)),
-        gain=float(rng.normal(0.6, 1.6)),
+        gain=float(rng.normal(1.8, 1.6)),
         gamma=float(rng.uniform(1.5, 2.5)),
         noise=float(rng.uniform(-66.0, -48.0)),
         lateral_sigma=float(rng.uniform(0.9, 1.6)),

@@ -24,6 +24,7 @@ FloatArray = NDArray[np.float64]
 # Frames warped at a time: the coordinate arrays then stay in the processor's cache.
 _CHUNK = 24
 _NOISE_MARGIN = 48
+_PATCHINESS = 3.0  # dB, standard deviation of a slice's gain over the tissue
 # Scanners compound: the envelopes of a strong and a weak look are added, so that speckle has
 # the contrast of between one look and two. Each look is a pair of channels, real and imaginary.
 _LOOKS = np.repeat(np.array([0.85, 0.35], np.float32), 2)
@@ -50,8 +51,12 @@ def _plates(scene: Scene, rng: np.random.Generator) -> _Plates:
     amplitude = anatomy.echo_amplitude(scene.ventricle, scene.right, scene.levels, rng)
     textures = rng.standard_normal((2, *amplitude.shape, 4), dtype=np.float32)
     textures *= amplitude[None, :, :, None]
-    # The bright patches of the neighbouring slice lie elsewhere.
-    textures[1] *= _gain(6.0 * smooth_field(rng, amplitude.shape, (7.0, 10.0)))[..., None]
+    # The bright patches of the neighbouring slice lie elsewhere. Both slices are as patchy and as
+    # bright as each other in the mean: the heart must not light up where it turns to another.
+    patches = _PATCHINESS * smooth_field(rng, amplitude.shape, (7.0, 10.0))
+    excess = np.float32(_PATCHINESS**2 * np.log(10.0) / 20.0)
+    textures[0] *= _gain(-patches - excess)[..., None]
+    textures[1] *= _gain(patches - excess)[..., None]
     scanner = scene.scanner
     field = machine.gain_field(scanner, _heart_angle(scene), rng)
     gain = field[..., None] * _LOOKS
