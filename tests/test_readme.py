@@ -15,6 +15,20 @@ def test_the_numbers_are_those_of_the_recorded_run(root):
     assert "not computed" not in block
 
 
+def test_the_numbers_on_all_test_clips_are_the_recorded_ones(root):
+    text = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    recorded = json.loads((root / "outputs/recorded/quick/all_test_clips.json").read_text())
+    regressor, stick = recorded["scores"]["regressor"], recorded["scores"]["stick"]
+
+    def stated(scores):
+        low, high = scores["R2_interval"]
+        return f"R2 {scores['R2']:.2f} ({low:.2f} to {high:.2f})"
+
+    assert regressor["N"] == stick["N"] == 187
+    assert f"{stated(regressor)}, slope {regressor['slope']:.2f} and r {regressor['r']:.2f}" in text
+    assert f"{stated(stick)} by segmentation" in text
+
+
 def test_the_benchmark_is_the_recorded_one(root):
     text = (root / "README.md").read_text(encoding="utf-8")
     block = text.split(bench_record.BEGIN)[1].split(bench_record.END)[0].strip()
