@@ -21,6 +21,18 @@ def test_enlarging_keeps_a_linear_ramp_in_time_at_its_instants():
     torch.testing.assert_close(big[0, 0, :, 0, 0], expected)
 
 
+def test_cubic_enlarging_keeps_a_parabola_in_time_that_linear_enlarging_flattens():
+    at, between = torch.arange(8.0), torch.arange(16.0) / 2
+    turn = (-((at - 3.5) ** 2)).reshape(1, 1, 8, 1, 1)
+    true = -((between - 3.5) ** 2)
+    cubic, linear = (enlarge(turn, 1, 16, cubic=c).flatten() for c in (True, False))
+    # in the first and the last gap the frame beyond is missing, and the last one is repeated
+    torch.testing.assert_close(cubic[2:13], true[2:13])
+    torch.testing.assert_close(cubic[::2], true[::2])
+    assert cubic[15] == cubic[14]
+    assert (true - linear)[1:13:2].min() == pytest.approx(0.25)
+
+
 def test_shrinking_undoes_enlarging_for_smooth_videos():
     y = torch.linspace(-1, 1, 8)
     smooth = y[:, None] * y[None] * torch.linspace(0, 1, 4)[:, None, None]

@@ -17,6 +17,7 @@ from echocascade.cascade.stage import Stage
 from echocascade.cascade.synthesis import load_stage
 from echocascade.cascade.trainer import StageTrainer
 from echocascade.cascade.training import run_to_end, train_stage
+from echocascade.data.video import enlarge
 from echocascade.params import Params, ParamsError
 
 
@@ -111,9 +112,18 @@ def test_the_residual_target_plus_the_enlarged_video_is_the_video(tiny_params, t
 def test_a_residual_of_zero_leaves_the_low_resolution_as_it_is(tiny_params):
     residual = tiny_params.cascade.stages[1].model_copy(update={"target": "residual"})
     stage = replace(Stage.of(tiny_params, 1), params=residual)
-    lowres = torch.rand(2, 1, 4, 8, 8) * 2 - 1
+    lowres = torch.rand(2, 1, 4, 8, 8) * 1.4 - 0.7  # a cubic may overshoot by a quarter
     enlarged = stage.enlarged(lowres)
+    by_cubic = enlarge(lowres, 16, 8, cubic=True)
+    torch.testing.assert_close(enlarged, by_cubic, atol=0, rtol=0)
     torch.testing.assert_close(stage.video_of(torch.zeros_like(enlarged), lowres), enlarged)
+
+
+def test_a_stage_without_residual_is_enlarged_linearly(tiny_params):
+    plain = tiny_params.cascade.stages[1].model_copy(update={"target": "video"})
+    stage = replace(Stage.of(tiny_params, 1), params=plain)
+    lowres = torch.rand(2, 1, 4, 8, 8)
+    torch.testing.assert_close(stage.enlarged(lowres), enlarge(lowres, 16, 8), atol=0, rtol=0)
 
 
 def test_sigma_data_auto_is_the_standard_deviation_of_the_targets(tiny_params, tiny_store):

@@ -161,12 +161,20 @@ class Stage:
         side = self.params.size // self.before.size
         return shrink(video, video.shape[-1] // side, self.before.n_frames)
 
+    @property
+    def _is_residual(self) -> bool:
+        return self.params.target == "residual" and self.before is not None
+
     def enlarged(self, lowres: Tensor) -> Tensor:
-        """A low-resolution video at this stage's frames and pixels (crops stay crops)."""
+        """A low-resolution video at this stage's frames and pixels (crops stay crops).
+
+        Linear, or for a residual stage cubic in time: a turn of the motion between two frames is
+        then less flat, and the residual has less to mend.
+        """
         if self.before is None:
             raise ValueError(f"stage {self.name} is the base: it has no low-resolution input")
-        side = self.params.size // self.before.size
-        return enlarge(lowres, lowres.shape[-1] * side, self.params.n_frames)
+        side = lowres.shape[-1] * (self.params.size // self.before.size)
+        return enlarge(lowres, side, self.params.n_frames, cubic=self._is_residual)
 
     def target(self, video: Tensor) -> Tensor:
         """What is diffused: the video less its mean, or what its low resolution misses.
@@ -174,7 +182,7 @@ class Stage:
         The residual is to the enlarged low resolution without its noise augmentation: a network
         that knows nothing yet then leaves the previous stage's motion as it is.
         """
-        if self.params.target == "residual" and self.before is not None:
+        if self._is_residual:
             return video - self.enlarged(self.lowres_of(video))
         return video - self.statistics.mean
 

@@ -84,20 +84,30 @@ def shrink(video: torch.Tensor, size: int, n_frames: int) -> torch.Tensor:
     return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=side, q=side)
 
 
-def enlarge(video: torch.Tensor, size: int, n_frames: int) -> torch.Tensor:
-    """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space and in time.
+def enlarge(video: torch.Tensor, size: int, n_frames: int, cubic: bool = False) -> torch.Tensor:
+    """(B, C, T, H, W) to (B, C, n_frames, size, size), linear in space; in time linear too or, if
+    `cubic`, by the cubic convolution of the four frames around (Keys81).
 
     Frame i stays at its instant; the frames after the last known one repeat it.
     """
     t = video.shape[2]
     if t != n_frames:
-        position = torch.arange(n_frames, device=video.device) * (t / n_frames)
+        position = (torch.arange(n_frames, device=video.device) * (t / n_frames)).clamp_max(t - 1)
         left = position.floor().long()
-        right = (left + 1).clamp_max(t - 1)
         weight = (position - left).to(video.dtype)[:, None, None]
-        video = torch.lerp(video[:, :, left], video[:, :, right], weight)
+        a, b, c, d = (video[:, :, (left + i).clamp(0, t - 1)] for i in (-1, 0, 1, 2))
+        video = _keys(a, b, c, d, weight) if cubic else torch.lerp(b, c, weight)
     if video.shape[-1] == size:
         return video
     frames = rearrange(video, "b c t h w -> (b t) c h w")
     frames = F.interpolate(frames, size=(size, size), mode="bilinear", align_corners=False)
     return rearrange(frames, "(b t) c h w -> b c t h w", b=video.shape[0])
+
+
+def _keys(
+    a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor, at: torch.Tensor
+) -> torch.Tensor:
+    """Between b and c, a share `at` of the way: exact for quadratics."""
+    bend = 2 * a - 5 * b + 4 * c - d
+    twist = 3 * (b - c) + d - a
+    return b + 0.5 * at * (c - a + at * (bend + at * twist))

@@ -144,12 +144,8 @@ def test_the_digest_follows_all_that_the_answers_depend_on(experiment):
 def test_processes_give_the_answers_of_one(experiment, answered, tmp_path, monkeypatch):
     """Four trainings by two processes; what a worker returns is what this process computes."""
     monkeypatch.setattr(trainings, "POOL_FROM", 0)
-    torch.set_num_threads(2)
-    try:
-        some = [experiment.training(arm, 0) for arm in experiment.arms[:2]]
-        found = train_all(some, experiment.sources, tmp_path)
-    finally:
-        torch.set_num_threads(1)
+    some = [experiment.training(arm, 0) for arm in experiment.arms[:2]]
+    found = train_all(some, experiment.sources, tmp_path, workers=2)
     for one, each in zip(found, answered[0], strict=False):
         np.testing.assert_allclose(one, each.lvef_percent[0], atol=1e-4)
 

@@ -123,7 +123,8 @@ def run_experiment(
     if chunk is not None:
         pairs = [pair for i, pair in enumerate(pairs) if chunk.has(i)]
     trainings = [experiment.training(arm, r) for arm, r in pairs]
-    answers = train_all(trainings, experiment.sources, folder, progress)
+    workers = experiment.params.workers
+    answers = train_all(trainings, experiment.sources, folder, progress, workers)
     if chunk is not None:
         left = n_missing(experiment, folder)
         return [] if left else run_experiment(experiment, folder)

@@ -72,17 +72,19 @@ class Training:
 
 
 def train_all(
-    trainings: Sequence[Training], sources: Sources, folder: Path, progress: Progress | None = None
-) -> list[NDArray[np.float64]]:
+    trainings: Sequence[Training], sources: Sources, folder: Path,
+    progress: Progress | None = None, workers: int = 1,
+) -> list[NDArray[np.float64]]:  # fmt: skip
     """LVEF in percent (N,) of the held-out clips by each regressor, in order.
 
-    What `folder` has is read, the rest trained: on a GPU one after the other, on CPUs one a core.
+    What `folder` has is read, the rest trained: on a GPU one after the other, on CPUs beside each
+    other in `workers` processes of one thread, or as many as this one may have threads.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{training.digest(sources)}.json" for training in trainings]
     todo = {p: t for p, t in zip(paths, trainings, strict=True) if not p.is_file()}
     done = len(trainings) - len(todo)
-    for path in _trained(todo, sources):
+    for path in _trained(todo, sources, max(workers, torch.get_num_threads())):
         done += 1
         if progress is not None:
             progress(done, len(trainings), f"training {path.stem[:6]}")
@@ -165,9 +167,9 @@ def _clips(sources: Sources) -> Iterator[Tensor]:
         yield to_model(np.array(sources.real.frames(int(row))))
 
 
-def _trained(todo: dict[Path, Training], sources: Sources) -> Iterator[Path]:
+def _trained(todo: dict[Path, Training], sources: Sources, workers: int) -> Iterator[Path]:
     """Train what is missing; paths as they are finished."""
-    workers = min(torch.get_num_threads(), len(todo))
+    workers = min(workers, len(todo))
     steps = sum(training.config.steps for training in todo.values())
     if workers < 2 or steps < POOL_FROM or torch.cuda.is_available():
         for path, training in todo.items():
