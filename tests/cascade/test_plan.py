@@ -45,8 +45,8 @@ def test_levels_are_raised_by_churn():
 
 
 def test_guidance_counts_twice_where_it_applies(tiny_params):
-    first = plan(changed(tiny_params, scale=2.0))
-    everywhere = plan(changed(tiny_params, scale=2.0, apply_to="all"))
+    first = plan(changed(tiny_params, scale=2.0, sigma_interval=None))
+    everywhere = plan(changed(tiny_params, scale=2.0, sigma_interval=None, apply_to="all"))
     none = plan(changed(tiny_params, scale=1.0, apply_to="all"))
     assert [s.evaluations for s in none.stages] == [5, 5]
     assert [s.evaluations for s in first.stages] == [10, 5]
