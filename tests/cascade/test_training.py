@@ -10,6 +10,7 @@ import torch
 
 from echocascade.cascade.checkpoint import CheckpointError, latest_checkpoint
 from echocascade.cascade.examples import StageExamples
+from echocascade.cascade.identity import INTERPOLATION, check_interpolation
 from echocascade.cascade.loader import Share
 from echocascade.cascade.schedule import ema_decay, learning_rate
 from echocascade.cascade.signals import Interrupted
@@ -230,6 +231,25 @@ def test_weights_of_another_architecture_are_refused(tiny_params, trained):
     tree["cascade"]["stages"][0]["network"]["base_channels"] = 16
     with pytest.raises(CheckpointError, match="another architecture"):
         load_stage(Params.model_validate(tree), 0, trained)
+
+
+def test_weights_for_another_enlargement_are_refused(tiny_params, trained):
+    """The two of a residual and of none have the same shapes: only the checkpoint can tell."""
+    load_stage(tiny_params, 1, trained)
+    tree = tiny_params.model_dump()
+    tree["cascade"]["stages"][1]["target"] = "video"
+    with pytest.raises(CheckpointError, match="cubic in time, and stage tssr is now given linear"):
+        load_stage(Params.model_validate(tree), 1, trained)
+
+
+def test_a_checkpoint_from_before_the_cubic_counts_as_linear(tiny_params, trained):
+    checkpoint, _ = latest_checkpoint(trained / "tssr")
+    stage = Stage.of(tiny_params, 1)
+    check_interpolation(checkpoint, stage)
+    facts = {k: v for k, v in checkpoint.meta["facts"].items() if k != INTERPOLATION}
+    before = replace(checkpoint, meta={**checkpoint.meta, "facts": facts})
+    with pytest.raises(CheckpointError, match="linear in time, and stage tssr is now given cubic"):
+        check_interpolation(before, stage)
 
 
 def test_a_checkpoint_holds_nothing_that_needs_unpickling(trained):

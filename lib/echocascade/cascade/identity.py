@@ -17,6 +17,7 @@ _NOT_WEIGHTS = {
 }  # fmt: skip
 
 Facts = dict[str, Any]
+INTERPOLATION = "interpolation in time"  # of the low resolution; linear where it is not said
 
 
 def training_facts(params: Params, stage: Stage, store: ClipStore) -> Facts:
@@ -32,6 +33,8 @@ def training_facts(params: Params, stage: Stage, store: ClipStore) -> Facts:
     network = params.select(f"{own}.network")
     facts |= {f"{own}.network.{key}": network[key] for key in network}
     facts.pop(f"{own}.network.checkpoint_activations", None)  # memory for time, nothing else
+    if stage.interpolation != "linear":
+        facts[INTERPOLATION] = stage.interpolation
     data = json.dumps(store.manifest["sha256"], sort_keys=True).encode()
     facts["the decoded clips"] = hashlib.sha256(data).hexdigest()[:8]
     return facts
@@ -53,6 +56,16 @@ def differences(before: Facts, now: Facts) -> list[str]:
 
 def _value(facts: Facts, key: str) -> str:
     return json.dumps(facts[key]) if key in facts else "(absent)"
+
+
+def check_interpolation(checkpoint: Checkpoint, stage: Stage) -> None:
+    """Raise a CheckpointError when its weights were trained on another enlargement."""
+    found = checkpoint.meta.get("facts", {}).get(INTERPOLATION, "linear")
+    if found != stage.interpolation:
+        raise CheckpointError(
+            f"{checkpoint.directory}: trained on low resolution that is {found} in time, and "
+            f"stage {stage.name} is now given {stage.interpolation}; train it again"
+        )
 
 
 def resume_point(

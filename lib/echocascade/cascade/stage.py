@@ -165,16 +165,18 @@ class Stage:
     def _is_residual(self) -> bool:
         return self.params.target == "residual" and self.before is not None
 
-    def enlarged(self, lowres: Tensor) -> Tensor:
-        """A low-resolution video at this stage's frames and pixels (crops stay crops).
+    @property
+    def interpolation(self) -> str:
+        """How the low resolution is filled in between two frames: `linear`, or `cubic` for a
+        residual, which then has less to mend where the motion turns between two frames."""
+        return "cubic" if self._is_residual else "linear"
 
-        Linear, or for a residual stage cubic in time: a turn of the motion between two frames is
-        then less flat, and the residual has less to mend.
-        """
+    def enlarged(self, lowres: Tensor) -> Tensor:
+        """A low-resolution video at this stage's frames and pixels (crops stay crops)."""
         if self.before is None:
             raise ValueError(f"stage {self.name} is the base: it has no low-resolution input")
         side = lowres.shape[-1] * (self.params.size // self.before.size)
-        return enlarge(lowres, side, self.params.n_frames, cubic=self._is_residual)
+        return enlarge(lowres, side, self.params.n_frames, cubic=self.interpolation == "cubic")
 
     def target(self, video: Tensor) -> Tensor:
         """What is diffused: the video less its mean, or what its low resolution misses.

@@ -16,6 +16,7 @@ from echocascade.cascade.checkpoint import (
     latest_checkpoint,
 )
 from echocascade.cascade.conditioning import Conditioning, shrink_frame
+from echocascade.cascade.identity import check_interpolation
 from echocascade.cascade.prepared import Prepared, evaluate, levels_of, with_weights_as
 from echocascade.cascade.stage import Stage, Statistics
 from echocascade.cascade.window import Known
@@ -246,6 +247,7 @@ def load_stage(
         state = "not trained" if checkpoint is None else f"only at step {checkpoint.step}"
         raise CheckpointError(f"{checkpoints / stage.name}: stage {stage.name} is {state}")
     check_conditioning(checkpoint, params.select("conditioning.scalars"))
+    check_interpolation(checkpoint, stage)
     stage = stage.with_statistics(Statistics(**checkpoint.meta["statistics"]))
     denoiser = stage.build()
     weights = checkpoint.weights("ema")
