@@ -49,6 +49,11 @@ class Reader:
         while self.tab.locator("#end").is_hidden():
             self.answer(word)
 
+    def comes_back(self) -> str:
+        """What the page says to one who comes back; it asks the server first how far they were."""
+        self.tab.wait_for_selector("#intro:not([hidden])")
+        return self.tab.inner_text("#intro")
+
     @property
     def notice(self) -> str:
         return self.tab.inner_text("#notice")
@@ -72,7 +77,7 @@ def test_three_readers_read_a_whole_study(short_room, browser):
     first.begin()
     first.answer()
     first.tab.reload()
-    assert "1 of 6 clips are answered" in first.tab.inner_text("#intro")
+    assert "1 of 6 clips are answered" in first.comes_back()
     first.begin()
     first.finish("generated")
 
@@ -133,8 +138,7 @@ def test_the_back_button_changes_no_answer(short_room, context):
     reader.answer("real")
     reader.tab.goto("about:blank")
     reader.tab.go_back()
-    reader.tab.wait_for_selector("#intro:not([hidden])")
-    assert "1 of 6" in reader.tab.inner_text("#intro")
+    assert "1 of 6" in reader.comes_back()
     assert len(short_room.rows()) == 1
 
 
@@ -185,7 +189,7 @@ def test_an_unsaved_answer_survives_a_reload(short_room, context):
     context.unroute("**/answer")
     short_room_rows = len(short_room.rows())
     reader.tab.reload()
-    reader.tab.wait_for_selector("#intro:not([hidden])")
+    reader.comes_back()
     assert short_room_rows <= 1 and [row["answer"] for row in short_room.rows()] == ["generated"]
 
 
@@ -320,7 +324,7 @@ def test_the_file_is_read_without_a_network_and_comes_back_signed(file_study, of
     reader.answer("real")
     part = reader.download(tmp_path)
     reader.tab.reload()
-    assert "2 of 6" in reader.tab.inner_text("#intro")
+    assert "2 of 6" in reader.comes_back()
     other = FileReader(offline, page.as_uri())
     reader.begin()
     other.begin()
