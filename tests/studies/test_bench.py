@@ -16,6 +16,7 @@ from echocascade.params import load_params
 from echocascade.studies.bench import networks, runner
 from echocascade.studies.bench.cases import SIZES, Plan
 from echocascade.studies.bench.clock import counted, kind_of, peak_memory_mb, timed, where_time_goes
+from echocascade.studies.bench.kept import Kept
 from echocascade.studies.bench.peaks import matmul_gflop_per_s
 from echocascade.studies.bench.peer import CONFIGURATIONS
 
@@ -219,6 +220,39 @@ def test_a_case_that_fails_costs_the_others_nothing(root, tiny_sampler, monkeypa
     assert left_out["reason"] == "sampler/batch fp32, batch 8 could not be measured: no memory"
     with pytest.raises(runner.BenchError, match="no memory"):
         runner.run_bench(replace(tiny_sampler, only=("sampler/batch",)), root)
+
+
+def test_a_bench_that_was_cut_off_goes_on(root, tiny_sampler, monkeypatch, tmp_path):
+    measured = []
+
+    def answer(python, plan, case, root):
+        measured.append(case and case.name)
+        if measured.count("sampler/batch") == 1 and case and case.name == "sampler/batch":
+            raise KeyboardInterrupt
+        if case is None:
+            return quick_peaks(None)(python, plan, None, root)
+        return {**case.to_json(), "median_s": 1.0, "gflop": None}
+
+    def go_on(commit, dirty=False):
+        of = {"plan": plan.to_json(), "commit": commit, "dirty": dirty}
+        return runner.run_bench(plan, root, kept=Kept(tmp_path / "measured.jsonl", of))
+
+    monkeypatch.setattr(runner, "_in_process", answer)
+    plan = replace(tiny_sampler, only=("sampler",))
+    with pytest.raises(KeyboardInterrupt):
+        go_on("a")
+    assert measured == [None, "sampler/one video", "sampler/batch"]
+    with (tmp_path / "measured.jsonl").open("a") as file:
+        file.write('{"case": "half a li')
+    for _ in range(2):  # the second time everything is there
+        found = go_on("a")
+        assert [r["name"] for r in found["results"]] == ["sampler/one video", "sampler/batch"]
+        assert measured[3:] == ["sampler/batch"]
+    go_on("b")
+    assert measured[4:] == [None, "sampler/one video", "sampler/batch"]
+    go_on("c", dirty=True)
+    go_on("c", dirty=True)
+    assert measured[7:] == [None, "sampler/one video", "sampler/batch"] * 2
 
 
 def test_the_peer_is_measured_with_our_malloc_where_memory_allows():

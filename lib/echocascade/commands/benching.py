@@ -11,6 +11,7 @@ from echocascade.report.progress import progress_callback
 from echocascade.report.provenance import clean_command, git_state, timestamp
 from echocascade.report.runs import RunError, find_params_file, project_root, run_folder
 from echocascade.studies.bench.cases import Plan
+from echocascade.studies.bench.kept import Kept
 from echocascade.studies.bench.runner import BenchError, run_bench
 
 USER_ERRORS = (BenchError, RunError, ParamsError, ValueError)
@@ -31,19 +32,25 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
 
 
 def bench(given: Mapping[str, Any], quiet: bool = False) -> Bench:
-    """Measure, and write results.json and a page to outputs/bench (outputs/bench-cuda on a GPU)."""
+    """Measure, and write results.json and a page to outputs/bench (outputs/bench-cuda on a GPU).
+
+    Cut off, the same command on the same commit goes on with the case that it was in.
+    """
     root = project_root()
     plan = plan_of(given)
     plan = replace(plan, params_file=str(find_params_file(plan.params_file)))
     if plan.device == "cuda":
         _require_cuda()
-    content = run_bench(plan, root, None if quiet else progress_callback("bench"))
+    state = git_state(root)  # of what is measured, not of what it may be changed to meanwhile
+    folder = run_folder("bench" if plan.device == "cpu" else "bench-cuda", root)
+    kept = Kept(folder / "measured.jsonl", {"plan": plan.to_json(), **state})
+    content = run_bench(plan, root, None if quiet else progress_callback("bench"), kept)
     content["machine"] |= {
         "measured": timestamp(), "command": clean_command(root, ["echocascade", *sys.argv[1:]]),
-        **git_state(root),
+        **state,
     }  # fmt: skip
-    name = "bench" if plan.device == "cpu" else "bench-cuda"
-    page = write_bench(content, run_folder(name, root))
+    page = write_bench(content, folder)
+    kept.path.unlink()
     return Bench(content, f"{_table(content)}\n\nreport: {page}")
 
 

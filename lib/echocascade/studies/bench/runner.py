@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from echocascade.studies.bench.cases import PEERS, Case, Plan
+from echocascade.studies.bench.kept import Kept
 
 Progress = Callable[[int, int, str], None]
 PEER_ENVIRONMENT = ".venv-peer"
@@ -33,8 +34,10 @@ def peer_python(root: Path) -> Path:
     return python
 
 
-def run_bench(plan: Plan, root: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure everything in `plan`.
+def run_bench(
+    plan: Plan, root: Path, progress: Progress | None = None, kept: Kept | None = None
+) -> dict[str, Any]:
+    """Measure everything in `plan` that is not in `kept`.
 
     Returns machine, results, peers and left_out. A result: name, dtype, batch, median_s, gflop,
     gflop_per_s, share_of_peak (of the best plain convolution in that dtype), peak_rss_mb (GPU
@@ -46,16 +49,25 @@ def run_bench(plan: Plan, root: Path, progress: Progress | None = None) -> dict[
         BenchError: the peer's environment is not there, or nothing could be measured.
     """
     cases = plan.cases()
-    pythons = {None: Path(sys.executable)}
+    pythons: dict[str | None, Path] = {None: Path(sys.executable)}
     if any(case.peer for case in cases):
-        pythons[plan.peer] = peer_python(root)  # type: ignore[index]
-    facts = _in_process(pythons[None], plan, None, root)
+        pythons[plan.peer] = peer_python(root)
+
+    def answer(case: Case | None) -> dict[str, Any]:
+        found = None if kept is None else kept.get(case)
+        if found is None:
+            found = _in_process(pythons[case.peer if case else None], plan, case, root)
+            if kept is not None:
+                kept.add(case, found)
+        return found
+
+    facts = answer(None)
     raw, left_out = [], []
     for done, case in enumerate(cases):
         if progress is not None:
             progress(done, len(cases), case.label)
         try:
-            raw.append(_in_process(pythons[case.peer], plan, case, root))  # type: ignore[index]
+            raw.append(answer(case))
         except BenchError as error:  # the others' time is not to be lost with it
             left_out.append({**case.to_json(), "reason": str(error)})
     if progress is not None:

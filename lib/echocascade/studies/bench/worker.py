@@ -118,6 +118,7 @@ def _runs(case: Case, plan: Plan) -> int:
 
 
 def main(text: str) -> None:
+    runtime.end_with_parent()
     request = json.loads(text)
     plan = Plan.from_json(request["plan"])
     if plan.threads is not None:
