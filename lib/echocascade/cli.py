@@ -97,7 +97,7 @@ def record(
             kept = record_bench(run_folder(run_name, root), root)
         else:
             kept = record_run(find_run(run_name), root)
-    typer.echo(f"recorded in outputs/recorded/{kept.name}; README's table is written anew")
+    typer.echo(f"recorded in {kept.relative_to(root)}; README's table is written anew")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from echocascade.report.bench_page import UNRUN_GPU, render_bench, where_figure, write_bench
-from echocascade.report.bench_record import BEGIN, END, bench_table, record_bench
+from echocascade.report.bench_record import BEGIN, END, bench_table, bench_tables, record_bench
 from echocascade.report.html import find_external
 from echocascade.report.runs import RunError
 
@@ -93,12 +93,18 @@ def test_the_table_of_readme_has_a_row_for_every_shape(bench):
     )
 
 
-def test_a_benchmark_is_kept_and_told_in_readme(bench, tmp_path):
+def test_the_benchmarks_of_every_machine_are_kept_and_told_in_readme(bench, tmp_path):
     write_bench(bench, tmp_path / "outputs" / "bench")
     (tmp_path / "README.md").write_text(f"before {BEGIN} old {END} after", encoding="utf-8")
     kept = record_bench(tmp_path / "outputs" / "bench", tmp_path)
-    assert json.loads((kept / "results.json").read_text())["machine"]["cores"] == 2
+    assert json.loads(kept.read_text())["machine"]["cores"] == 2
+    other = {**bench, "machine": {**bench["machine"], "processor": "Intel(R) Xeon(R) Processor"}}
+    write_bench(other, tmp_path / "outputs" / "bench")
+    second = record_bench(tmp_path / "outputs" / "bench", tmp_path)
+    assert second.name == "intel-xeon-processor.json"
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert text == f"before {BEGIN}\n{bench_table(bench)}\n{END} after"
+    assert text == f"before {BEGIN}\n{bench_tables([bench, other])}\n{END} after"
+    assert text.count("500 (fp32) and 500 (bf16) GFLOP/s") == 2
+    assert text.count("takes 400 times as long as reading one from the store") == 2
     with pytest.raises(RunError, match="no results; `make bench-peer`"):
         record_bench(tmp_path / "outputs" / "nowhere", tmp_path)

@@ -1,8 +1,8 @@
-"""Recording a benchmark: its JSON, which git keeps, and README's table of it."""
+"""Recording a benchmark: its JSON, kept by git for every machine, and README's tables of them."""
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,35 @@ from echocascade.report.files import read_json, write_text
 from echocascade.report.runs import RunError
 
 BEGIN, END = "<!-- numbers of the recorded benchmark: begin -->", "<!-- benchmark: end -->"
+
+
+def recorded_benches(root: Path) -> list[dict[str, Any]]:
+    """What was recorded, one machine after the other."""
+    return [read_json(path) for path in sorted(_folder(root).glob("*.json"))]
+
+
+def bench_tables(recorded: Sequence[Mapping[str, Any]]) -> str:
+    """README's tables, Markdown: of every machine what it is and what it was measured to do."""
+    return "\n\n".join(f"{_machine(content)}\n\n{bench_table(content)}" for content in recorded)
+
+
+def _machine(content: Mapping[str, Any]) -> str:
+    machine = content["machine"]
+    peaks = " and ".join(
+        f"{peak['convolution_gflop_per_s']:.0f} ({dtype})"
+        for dtype, peak in machine["peaks"].items()
+    )
+    lines = [
+        f"**{machine['processor']}**, {machine['threads']} threads: plain convolutions reach "
+        f"{peaks} GFLOP/s."
+    ]
+    lines += [
+        "The authors' way to make a training batch (decode every clip and zoom it) takes "
+        f"{p['ratio']:.0f} times as long as reading one from the store."
+        for p in content["peers"]
+        if p["peer"] == "decode and zoom"
+    ]
+    return " ".join(lines)
 
 
 def bench_table(content: Mapping[str, Any]) -> str:
@@ -47,7 +76,8 @@ def _seconds(value: float) -> str:
 
 
 def record_bench(bench: Path, root: Path) -> Path:
-    """Copy the results of the benchmark in folder `bench` to outputs/recorded and into README.
+    """Copy the results of the benchmark in folder `bench` to outputs/recorded/bench, under the
+    processor's name, and into README.
 
     Raises:
         RunError: there are none.
@@ -55,11 +85,18 @@ def record_bench(bench: Path, root: Path) -> Path:
     results = bench / "results.json"
     if not results.is_file():
         raise RunError(f"{bench.name}: no results; `make bench-peer` measures them")
-    target = root / "outputs" / "recorded" / bench.name
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(results, target / results.name)
+    content: Mapping[str, Any] = read_json(results)
+    processor = content["machine"]["processor"].replace("(R)", "").lower()
+    name = "-".join(re.findall(r"[a-z0-9.]+", processor))
+    kept = _folder(root) / f"{name}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results, kept)
     readme = root / "README.md"
-    block = f"{BEGIN}\n{bench_table(read_json(results))}\n{END}"
+    block = f"{BEGIN}\n{bench_tables(recorded_benches(root))}\n{END}"
     text = readme.read_text(encoding="utf-8")
     write_text(readme, re.sub(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL))
-    return target
+    return kept
+
+
+def _folder(root: Path) -> Path:
+    return root / "outputs" / "recorded" / "bench"
