@@ -250,9 +250,10 @@ def test_a_bench_that_was_cut_off_goes_on(root, tiny_sampler, monkeypatch, tmp_p
         assert measured[3:] == ["sampler/batch"]
     go_on("b")
     assert measured[4:] == [None, "sampler/one video", "sampler/batch"]
-    go_on("c", dirty=True)
-    go_on("c", dirty=True)
-    assert measured[7:] == [None, "sampler/one video", "sampler/batch"] * 2
+    for unknown in (True, None):  # a changed tree, and one without git
+        go_on("c", unknown)
+        go_on("c", unknown)
+    assert measured[7:] == [None, "sampler/one video", "sampler/batch"] * 4
 
 
 def test_the_peer_is_measured_with_our_malloc_where_memory_allows():

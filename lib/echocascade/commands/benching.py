@@ -1,5 +1,6 @@
 """What ``echocascade bench`` does."""
 
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
 def bench(given: Mapping[str, Any], quiet: bool = False) -> Bench:
     """Measure, and write results.json and a page to outputs/bench (outputs/bench-cuda on a GPU).
 
-    Cut off, the same command on the same commit goes on with the case that it was in.
+    Cut off, the same command on the same machine and commit goes on with the case that it was in.
     """
     root = project_root()
     plan = plan_of(given)
@@ -43,7 +44,9 @@ def bench(given: Mapping[str, Any], quiet: bool = False) -> Bench:
         _require_cuda()
     state = git_state(root)  # of what is measured, not of what it may be changed to meanwhile
     folder = run_folder("bench" if plan.device == "cpu" else "bench-cuda", root)
-    kept = Kept(folder / "measured.jsonl", {"plan": plan.to_json(), **state})
+    # outputs may lie on a disk that other machines see
+    of = {"plan": plan.to_json(), "machine": platform.node(), **state}
+    kept = Kept(folder / "measured.jsonl", of)
     content = run_bench(plan, root, None if quiet else progress_callback("bench"), kept)
     content["machine"] |= {
         "measured": timestamp(), "command": clean_command(root, ["echocascade", *sys.argv[1:]]),

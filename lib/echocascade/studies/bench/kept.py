@@ -14,15 +14,16 @@ class Kept:
 
     Args:
         path: of the file.
-        of: plan, commit and whatever else must be equal for an answer to count. Where it is not, or
-            says `dirty`, the file starts anew: nobody knows what a changed tree had measured.
+        of: plan, machine, commit and whatever else must be equal for an answer to count. Where it
+            is not, or `dirty` is not False, the file starts anew: nobody knows what a changed tree,
+            or one without git, had measured.
     """
 
     def __init__(self, path: Path, of: Mapping[str, Any]) -> None:
         self.path = path
         self.found: dict[str, dict[str, Any]] = {}
         head, *rest = _lines(path) or [{}]
-        if head == json.loads(json.dumps(of)) and not of.get("dirty"):
+        if head == json.loads(json.dumps(of)) and of.get("dirty") is False:
             self.found = {line["case"]: line["answer"] for line in rest}
         lines = [of, *({"case": case, "answer": answer} for case, answer in self.found.items())]
         path.parent.mkdir(parents=True, exist_ok=True)
