@@ -68,15 +68,11 @@ class Muon(torch.optim.Optimizer):
         averages = [self.state[p]["momentum"] for p in parameters]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         ahead = torch._foreach_lerp(gradients, averages, momentum)
-        alike = defaultdict(list)  # matrices of one shape are made orthogonal together
-        for parameter, direction in zip(parameters, ahead, strict=True):
-            matrix = direction.reshape(len(direction), -1)
-            alike[matrix.shape].append((parameter, matrix))
-        for (rows, columns), members in alike.items():
+        matrices = [direction.reshape(len(direction), -1) for direction in ahead]
+        for parameter, step in zip(parameters, orthogonal_all(matrices), strict=True):
+            rows, columns = step.shape
             length = group["lr"] * max(1.0, rows / columns) ** 0.5
-            steps = orthogonal(torch.stack([matrix for _, matrix in members]))
-            for (parameter, _), step in zip(members, steps, strict=True):
-                parameter.sub_(step.reshape(parameter.shape), alpha=length)
+            parameter.sub_(step.reshape(parameter.shape), alpha=length)
 
     def _adam_steps(
         self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]
@@ -112,35 +108,50 @@ def set_rates(
 def orthogonal(matrix: Tensor) -> Tensor:
     """Matrices (..., rows, columns) with their singular vectors and all singular values near 1, in
     float32: five Newton-Schulz steps of the quintic of Jordan24, which ends within 0.7 to 1.2."""
-    x = matrix.float()
-    is_wide = x.shape[-2] <= x.shape[-1]
-    wide = x if is_wide else x.mT
-    wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + _EPS)
-    rows, columns = wide.shape[-2:]
-    wide = _by_gram(wide) if columns >= 2 * rows else _step_by_step(wide)
-    return (wide if is_wide else wide.mT).to(matrix.dtype)
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    return torch.stack(orthogonal_all(list(flat))).reshape(matrix.shape)
 
 
-def _step_by_step(wide: Tensor) -> Tensor:
+def orthogonal_all(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonal` of every matrix (rows, columns), whatever its shape.
+
+    Each step multiplies X, its shorter side its rows, by a polynomial of X X'. These are small and
+    commute, so X itself is touched twice, and those of equal size, of whatever X, are multiplied
+    together: for networks of small layers the number of products counts, not their size.
+    """
+    wide = [m.float() if m.shape[0] <= m.shape[1] else m.float().mT for m in matrices]
+    norms = torch._foreach_add(torch._foreach_norm(wide), _EPS)
+    wide = list(torch._foreach_div(wide, norms))
+    alike = defaultdict(list)
+    for i, x in enumerate(wide):
+        alike[x.shape].append(i)
+    sizes = defaultdict(list)
+    for shape, members in alike.items():
+        sizes[shape[0]].append((members, torch.stack([wide[i] for i in members])))
+    found: dict[int, Tensor] = {}
+    for stacks in sizes.values():
+        factors = _polynomial(torch.cat([x @ x.mT for _, x in stacks]))
+        parts = factors.split([len(members) for members, _ in stacks])
+        for part, (members, x) in zip(parts, stacks, strict=True):
+            found |= dict(zip(members, part @ x, strict=True))
+    return [
+        (found[i] if m.shape[0] <= m.shape[1] else found[i].mT).to(m.dtype)
+        for i, m in enumerate(matrices)
+    ]
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """What all five steps multiply X by, from its X X' (N, rows, rows)."""
     a, b, c = _QUINTIC
-    for _ in range(_ITERATIONS):
-        gram = wide @ wide.mT
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return wide
-
-
-def _by_gram(wide: Tensor) -> Tensor:
-    """The same for much wider matrices: every step multiplies by a polynomial of X X', and those
-    are small and commute, so X itself is touched twice."""
-    a, b, c = _QUINTIC
-    gram = wide @ wide.mT
-    one = torch.eye(gram.shape[-1], device=gram.device)
-    product = one
+    product = None
     for i in range(_ITERATIONS):
-        factor = a * one + b * gram + c * gram @ gram
-        product = factor @ product if i else factor
-        gram = factor @ gram @ factor if i + 1 < _ITERATIONS else gram
-    return product @ wide
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor if product is None else factor @ product
+        if i + 1 < _ITERATIONS:
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product
 
 
 def _is_matrix(parameter: Tensor) -> bool:
