@@ -115,6 +115,22 @@ def train(
 
 
 @app.command()
+def guidance(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
+    as_json: AsJson = False,
+) -> None:
+    """Choose a run's guidance scale on VAL clips; what is measured already is not made again."""
+    from echocascade.commands import evaluation
+
+    with user_errors(*evaluation.USER_ERRORS):
+        rows = evaluation.guidance(run_name)
+    if as_json:
+        print_json({"scales": rows})
+    else:
+        typer.echo(evaluation.describe_guidance(rows))
+
+
+@app.command()
 def evaluate(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run")],
     task: Annotated[str | None, typer.Option(help="generation or reconstruction")] = None,

@@ -181,6 +181,23 @@ def test_bad_shares_and_tasks_are_one_line_and_status_2(new_run, arguments, word
     assert word in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+def test_guidance_is_chosen_once_and_told_in_words_and_in_json(new_run):
+    run = new_run("guided")
+    path = run.directory / "tables" / "guidance.csv"
+    path.unlink()
+    first = run.cli("guidance", run.name)
+    assert first.exit_code == 0, first.stderr
+    assert first.stdout.count("on 4 VAL clips") == 2 and first.stdout.count(", chosen") == 1
+    kept = path.read_bytes()
+    again = run.cli("guidance", run.name, "--json")
+    assert again.exit_code == 0 and path.read_bytes() == kept  # its times, too: not made again
+    scales = json.loads(again.stdout)["scales"]
+    assert [row["scale"] for row in scales] == [1.0, 1.5]
+    assert sum(row["chosen"] for row in scales) == 1
+    unknown = run.cli("guidance", "no-such-run")
+    assert unknown.exit_code == 2 and len(unknown.stderr.strip().splitlines()) == 1
+
+
 def test_weights_check_names_what_is_missing_and_refuses_another_file(trained_root, tmp_path):
     run = Run(trained_root, "weights")
 

@@ -172,7 +172,9 @@ def test_a_run_without_a_chosen_scale_says_what_to_do(run, image, tmp_path):
     bare = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("tables"))
     given = [bare, "--image", image, "--lvef", 30, "--out", tmp_path / "x.npz"]
     done = sample(*given)
-    assert done.exit_code == 2 and "run notebook 06, or give --guidance" in done.stderr
+    assert (
+        done.exit_code == 2 and "`echocascade guidance RUN` does, or give --guidance" in done.stderr
+    )
     assert sample(*given, "--guidance", 1.5).exit_code == 0
 
 

@@ -25,8 +25,8 @@ pytestmark = [
 
 THREADS = """\
 set-threads: {data_preparation: 1, lvef_regressor: 1, train_base: 1, train_super_resolution: 1,
-  sampling: 1, evaluation_chunk: 1, counterfactual_evaluation: 1, downstream_rebalancing: 1,
-  overview: 1}
+  guidance: 1, sampling: 1, evaluation_chunk: 1, counterfactual_evaluation: 1,
+  downstream_rebalancing: 1, overview: 1}
 set-resources:
   train_base: {gpu: 1}
 """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from echocascade.data.video import to_model
-from echocascade.params import EvaluationParams
+from echocascade.params import EvaluationParams, ParamsError
 from echocascade.rng import numpy_generator
 from echocascade.studies.controls import MEASURES, linear_baseline, picture_ratios, texture
 from echocascade.studies.guidance import (
@@ -127,11 +127,48 @@ def test_agreement_leaves_out_what_was_not_read():
 
 
 def test_the_chosen_scale_is_one_of_the_best_and_is_read_back(tiny_trained, tmp_path):
-    table = choose_guidance(tiny_trained)
+    path = tmp_path / "tables" / "guidance.csv"
+    table = choose_guidance(tiny_trained, path)
     assert list(table.scale) == [1.0, 1.5]
     assert table.loc[table.chosen, "R2"].item() >= table.R2.max() - AS_GOOD
-    table.to_csv(tmp_path / "guidance.csv", index=False)
-    assert chosen_scale(tmp_path / "guidance.csv") == table.loc[table.chosen, "scale"].item()
+    assert chosen_scale(path) == table.loc[table.chosen, "scale"].item()
+    assert (table.seconds_per_clip > 0).all()
+
+
+def test_a_choice_that_was_cut_off_goes_on_and_one_of_other_weights_is_made_anew(
+    tiny_trained, tmp_path, monkeypatch
+):
+    path = tmp_path / "guidance.csv"
+    made = []
+    generate = type(tiny_trained).generate
+
+    def counted(self, frames, requested, seeds, scale, rows):
+        made.append(scale)
+        return generate(self, frames, requested, seeds, scale, rows)
+
+    monkeypatch.setattr(type(tiny_trained), "generate", counted)
+
+    def stop(done, total, note):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        choose_guidance(tiny_trained, path, stop)
+    assert made == [1.0]
+    with pytest.raises(ParamsError, match="0 scales are marked as chosen, not 1"):
+        chosen_scale(path)  # half a choice is none
+    whole = choose_guidance(tiny_trained, path)
+    assert made == [1.0, 1.5]
+    pd.testing.assert_frame_equal(choose_guidance(tiny_trained, path), whole)
+    assert made == [1.0, 1.5]
+
+    weight = next(tiny_trained.cascade.stages[0].denoiser.parameters())
+    before = weight.detach().clone()
+    try:
+        weight.data.add_(0.01)
+        choose_guidance(tiny_trained, path)
+    finally:
+        weight.data.copy_(before)
+    assert made == [1.0, 1.5, 1.0, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +184,6 @@ def test_of_scales_that_are_as_good_the_least_guidance_is_taken(r2, best):
     assert best_scale(pd.DataFrame({"scale": [1.0, 1.5, 2.0, 3.0], "R2": r2})) == best
 
 
-def test_a_missing_choice_names_the_notebook_that_makes_it(tmp_path):
-    with pytest.raises(ValueError, match="run notebook 06"):
+def test_a_missing_choice_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(ParamsError, match="`echocascade guidance RUN` chooses it"):
         chosen_scale(tmp_path / "guidance.csv")

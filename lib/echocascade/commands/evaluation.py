@@ -1,4 +1,4 @@
-"""``echocascade evaluate`` (a run's samples, whole or a share) and ``echocascade weights``."""
+"""``echocascade guidance``, ``evaluate`` (a run's samples, whole or a share) and ``weights``."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from echocascade.report.files import write_text
 from echocascade.report.progress import progress_callback
 from echocascade.report.runs import RunError, project_root
 from echocascade.studies.chunks import Samples
-from echocascade.studies.guidance import chosen_scale
+from echocascade.studies.guidance import Row, choose_guidance, chosen_scale
 from echocascade.studies.protocol import TASKS, Trained
 from echocascade.studies.rebalancing.generate import Chunk, ChunkError
 
@@ -27,7 +27,32 @@ USER_ERRORS = (
     ScoreTableError, RunError, ParamsError, ChunkError, CheckpointError, JudgeError, StoreError,
     DatasetError,
 )  # fmt: skip
-TABLE = "scores.csv"
+TABLE, GUIDANCE = "scores.csv", "guidance.csv"
+
+
+def guidance(run_name: str) -> list[Row]:
+    """The rows of `studies.guidance.choose_guidance` for a run, kept in its tables/guidance.csv.
+
+    What is there of the same weights and settings is not made again.
+    """
+    directory = find_run(run_name)
+    trained = _trained(directory, load_params(directory / "params.yaml"))
+    table = choose_guidance(trained, directory / "tables" / GUIDANCE, progress_callback("guidance"))
+    defined = table.astype(object).where(table.notna(), None)
+    return list(defined.to_dict("records"))
+
+
+def describe_guidance(rows: list[Row]) -> str:
+    """A line a scale, for people."""
+    return "\n".join(
+        f"scale {row['scale']:g}: R2 {_number(row['R2'])}, slope {_number(row['slope'])}, "
+        f"r {_number(row['r'])} on {row['n_clips']} VAL clips{', chosen' * bool(row['chosen'])}"
+        for row in rows
+    )
+
+
+def _number(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "not defined"
 
 
 def evaluate(run_name: str, task: str | None, chunk: str | None) -> dict[str, object]:
@@ -64,12 +89,15 @@ def evaluate(run_name: str, task: str | None, chunk: str | None) -> dict[str, ob
 
 def run_samples(directory: Path, params: Params) -> Samples:
     """The samples of a run folder, as notebook 07 makes them."""
-    runtime.prepare()
-    root = project_root()
-    trained = Trained.load(params, directory / "checkpoints", root / "data")
-    scale = chosen_scale(directory / "tables" / "guidance.csv")
+    trained = _trained(directory, params)
+    scale = chosen_scale(directory / "tables" / GUIDANCE)
     folder = directory / "samples" / "evaluation"
-    return Samples(trained, scale, folder, root / Path(params.weights_dir).expanduser())
+    return Samples(trained, scale, folder, project_root() / Path(params.weights_dir).expanduser())
+
+
+def _trained(directory: Path, params: Params) -> Trained:
+    runtime.prepare()
+    return Trained.load(params, directory / "checkpoints", project_root() / "data")
 
 
 def _scores(table: pd.DataFrame, task: str, params: Params) -> dict[str, object]:

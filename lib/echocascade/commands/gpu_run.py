@@ -142,9 +142,7 @@ def sample_and_score(trained: Trained, place: Place) -> dict[str, object]:
     """Guidance, both tasks, scores, speed and memory; leaves tables, samples and strips.png."""
     e = trained.params.evaluation
     guidance = place.out / "tables" / "guidance.csv"
-    if not guidance.is_file():
-        chosen = choose_guidance(trained, progress_callback("guidance"))
-        write_text(guidance, chosen.to_csv(index=False))
+    choose_guidance(trained, guidance, progress_callback("guidance"))
     scale = chosen_scale(guidance)
     plan = plan_sampling(trained.params, len(TASKS) * e.clips * e.draws, e.batch_size, scale)
     print(plan.text, flush=True)

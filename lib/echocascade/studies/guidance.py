@@ -1,15 +1,26 @@
 """Choosing the scale of classifier-free guidance on validation clips, never on those reported."""
 
+import time
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from echocascade.data.atomic import write_text
 from echocascade.evaluation.metrics import AGREEMENT_SCORES, agreement
 from echocascade.params import ParamsError
 from echocascade.rng import derive_seed
-from echocascade.studies.protocol import Progress, Trained, requested_lvef, task_clips
+from echocascade.studies.protocol import (
+    Progress,
+    Trained,
+    requested_lvef,
+    task_clips,
+    weights_digest,
+)
 
+Row = dict[Hashable, Any]
 AS_GOOD = 0.01  # a difference of R2 far below what so few clips can tell apart
 
 
@@ -24,26 +35,66 @@ def agreement_of_read(requested: np.ndarray, measured: np.ndarray) -> dict[str, 
     return agreement(requested[read], measured[read])
 
 
-def choose_guidance(trained: Trained, progress: Progress | None = None) -> pd.DataFrame:
+def choose_guidance(trained: Trained, path: Path, progress: Progress | None = None) -> pd.DataFrame:
     """Agreement on VAL clips, one draw a clip, for every candidate scale; the same noise for all.
 
-    Columns: scale, n_clips, R2, MAE, RMSE, r, slope, bias, chosen: see `best_scale`.
+    The table is kept in `path` from its first row on: what is there of the same weights and
+    settings is not made again, so a choice that was cut off goes on, and a finished one is read.
     A params file that gives a number as scale gets one row.
+
+    Columns: scale, n_clips, R2, MAE, RMSE, r, slope, bias, seconds_per_clip (of sampling alone),
+    made_by (a digest of weights and settings), chosen: see `best_scale`; none is chosen before
+    all are measured.
     """
     guidance = trained.params.cascade.guidance
     scales = guidance.candidates if guidance.scale == "auto" else (float(guidance.scale),)
+    made_by = _made_by(trained)
+    rows = _kept_rows(path, made_by)
     clips = task_clips(trained, "VAL", guidance.clips, draws=1)
     requested = requested_lvef(trained.params, clips, "generation", "VAL")
     seeds = [derive_seed(trained.params.seed, f"guidance {name}") for name in clips.file_name]
-    rows = []
     for i, scale in enumerate(scales):
-        videos = trained.generate(clips.frames[:, 0], requested, seeds, scale, clips.index)[-1]
-        scores = agreement_of_read(requested, trained.read_lvef(videos))
-        rows.append({"scale": float(scale), "n_clips": len(requested), **scores})
+        if scale not in rows:
+            start = time.perf_counter()
+            videos = trained.generate(clips.frames[:, 0], requested, seeds, scale, clips.index)[-1]
+            seconds = (time.perf_counter() - start) / len(requested)
+            scores = agreement_of_read(requested, trained.read_lvef(videos))
+            row: Row = {"scale": float(scale), "n_clips": len(requested)}
+            row.update(scores, seconds_per_clip=seconds, made_by=made_by)
+            rows[scale] = row
+            _keep(path, pd.DataFrame(list(rows.values())).assign(chosen=False))
         if progress is not None:
             progress(i + 1, len(scales), f"scale {scale:g}")
-    table = pd.DataFrame(rows)
-    return table.assign(chosen=table["scale"] == best_scale(table))
+    table = pd.DataFrame([rows[scale] for scale in scales])
+    table = table.assign(chosen=table["scale"] == best_scale(table))
+    _keep(path, table)
+    return table
+
+
+def _made_by(trained: Trained) -> str:
+    """What decides a row besides its scale: the weights, the clips, their noises, the samplers."""
+    settings = trained.params.digest(
+        *("seed", "data", "conditioning", "cascade.stages", "evaluation.lvef_percent"),
+        *(f"cascade.guidance.{key}" for key in ("clips", "apply_to", "sigma_interval")),
+        "evaluation.views",
+    )
+    return f"{weights_digest(trained)[:16]}-{settings}"
+
+
+def _kept_rows(path: Path, made_by: str) -> dict[float, Row]:
+    """The rows of a table that this cascade made before, by scale; none of another's."""
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path)
+    if "made_by" not in table:
+        return {}
+    own = table[table["made_by"] == made_by].drop(columns="chosen")
+    return {float(row["scale"]): row for row in own.to_dict("records")}
+
+
+def _keep(path: Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, table.to_csv(index=False))
 
 
 def best_scale(table: pd.DataFrame) -> float:
@@ -63,10 +114,20 @@ def chosen_scale(path: Path) -> float:
     Raises:
         ParamsError: there is no such table, or it does not mark exactly one scale.
     """
+    return float(chosen_row(path)["scale"])
+
+
+def chosen_row(path: Path) -> pd.Series:
+    """The row that a saved table of `choose_guidance` marks as chosen.
+
+    Raises:
+        ParamsError: as `chosen_scale`.
+    """
+    how = "`echocascade guidance RUN` chooses it, and so does notebook 06"
     if not path.is_file():
-        raise ParamsError(f"{path}: no guidance table; run notebook 06 of this run first")
+        raise ParamsError(f"{path}: no guidance table; {how}")
     table = pd.read_csv(path)
-    chosen = table.loc[table["chosen"], "scale"]
+    chosen = table[table["chosen"]]
     if len(chosen) != 1:
-        raise ParamsError(f"{path}: {len(chosen)} scales are marked as chosen, expected 1")
-    return float(chosen.iloc[0])
+        raise ParamsError(f"{path}: {len(chosen)} scales are marked as chosen, not 1; {how}")
+    return chosen.iloc[0]

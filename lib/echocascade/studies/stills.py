@@ -232,7 +232,8 @@ def _scale_of(params: Params, table: Path) -> float:
         return chosen_scale(table)
     except ParamsError:
         raise AskError(
-            "this run has not chosen its guidance scale yet: run notebook 06, or give --guidance"
+            "this run has not chosen its guidance scale yet: `echocascade guidance RUN` does, or "
+            "give --guidance"
         ) from None
 
 
