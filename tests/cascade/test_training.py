@@ -16,7 +16,7 @@ from echocascade.cascade.schedule import ema_decay, learning_rate
 from echocascade.cascade.signals import Interrupted
 from echocascade.cascade.stage import Stage
 from echocascade.cascade.synthesis import load_stage
-from echocascade.cascade.trainer import StageTrainer
+from echocascade.cascade.trainer import StageTrainer, motion_of
 from echocascade.cascade.training import run_to_end, train_stage
 from echocascade.data.video import enlarge
 from echocascade.params import Params, ParamsError
@@ -186,6 +186,50 @@ def test_training_lowers_the_validation_loss(tiny_params, tiny_store, tmp_path):
     params = changed(tiny_params, 0, steps=90, batch_size=8, validate_times=9)
     history = train_stage(params, 0, tiny_store, tmp_path / "base").history
     assert history[-1]["validation_loss"] < 0.8 * history[0]["validation_loss"]
+
+
+def test_motion_is_what_differs_from_the_mean_over_time():
+    still, moving = torch.rand(2, 1, 1, 8, 8), torch.randn(2, 1, 4, 8, 8)
+    moving = moving - moving.mean(2, keepdim=True)
+    torch.testing.assert_close(motion_of(still + moving), moving)
+    assert motion_of(still.expand(2, 1, 4, 8, 8)).abs().max() < 1e-6
+
+
+def test_the_weight_of_motion_is_that_of_the_gradient_and_of_no_reported_loss(
+    tiny_params, tiny_store, tmp_path
+):
+    """One step's gradient, against the loss of Karras22 and the motion's share written out."""
+
+    def gradient(weight: float) -> tuple[torch.Tensor, float]:
+        params = changed(tiny_params, 0, motion_weight=weight, image_only=0.0, gradient_clip=1e9)
+        trainer = StageTrainer(params, 0, tiny_store, tmp_path / f"{weight}")
+        seen: list[torch.Tensor] = []
+        step = trainer.optimizer.step
+        trainer.optimizer.step = lambda: (
+            seen.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()])), step()
+        )  # fmt: skip
+        return (trainer.update().loss, seen[0])[::-1]
+
+    plain, weighted, doubled = gradient(0.0), gradient(3.0), gradient(6.0)
+    assert plain[1] == weighted[1] == doubled[1]
+    motion = weighted[0] - plain[0]
+    assert motion.norm() > 0.1 * plain[0].norm()
+    torch.testing.assert_close(doubled[0] - plain[0], 2 * motion, rtol=1e-3, atol=1e-5)
+
+
+def test_image_only_batches_have_no_motion(tiny_params, tiny_store, tmp_path):
+    weights = []
+    for weight in (0.0, 5.0):
+        params = changed(tiny_params, 0, motion_weight=weight, image_only=1.0)
+        trainer = StageTrainer(params, 0, tiny_store, tmp_path / f"{weight}")
+        trainer.update()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_a_checkpoint_from_before_the_weight_of_motion_is_gone_on_with(tiny_params, trained):
+    checkpoint, _ = latest_checkpoint(trained / "base")
+    assert not any("motion_weight" in key for key in checkpoint.meta["facts"])
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(

@@ -33,6 +33,8 @@ def training_facts(params: Params, stage: Stage, store: ClipStore) -> Facts:
     network = params.select(f"{own}.network")
     facts |= {f"{own}.network.{key}": network[key] for key in network}
     facts.pop(f"{own}.network.checkpoint_activations", None)  # memory for time, nothing else
+    if not stage.params.training.motion_weight:  # as of those made before it existed
+        facts.pop(f"{own}.training.motion_weight")
     if stage.interpolation != "linear":
         facts[INTERPOLATION] = stage.interpolation
     data = json.dumps(store.manifest["sha256"], sort_keys=True).encode()

@@ -51,11 +51,18 @@ class EDMLoss:
         average in place of Karras22's sum makes the value independent of the signal's size: an
         untrained F that answers 0 costs about 1.
         """
+        return self.of_error(self.error(denoise, y, noise, sigma), sigma)
+
+    def error(self, denoise: Denoise, y: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """D(y + sigma n; sigma) - y, shaped like y."""
         if noise.shape != y.shape:
             raise ValueError(
                 f"noise has shape {tuple(noise.shape)}; allowed: that of y, {tuple(y.shape)}"
             )
         if sigma.shape != y.shape[:1]:
             raise ValueError(f"sigma has shape {tuple(sigma.shape)}; allowed: ({y.shape[0]},)")
-        error = denoise(y + broadcast_to_rank(sigma, y) * noise, sigma) - y
+        return denoise(y + broadcast_to_rank(sigma, y) * noise, sigma) - y
+
+    def of_error(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """The loss (B,) of an `error` (B, ...)."""
         return self.weight(sigma) * reduce(error.square(), "b ... -> b", "mean")

@@ -61,6 +61,8 @@ class TrainingParams(Section):
     comes first. `batch_size` is what one optimiser step averages over, all devices together; a
     device that can hold no more than `device_batch` of it adds up several parts. `muon` trains
     weight matrices at `matrix_learning_rate` and all else with Adam, see `nets.muon`.
+    `motion_weight` is how much the error in what moves counts beside the whole error, see
+    `cascade.trainer.motion_of`; the losses that are reported leave it out. The paper's is 0.
     """
 
     steps: Positive
@@ -79,6 +81,7 @@ class TrainingParams(Section):
     ema_gamma: Annotated[float, Field(gt=0)] = 16.0
     P_mean: float = -1.2
     P_std: Annotated[float, Field(gt=0)] = 1.2
+    motion_weight: Annotated[float, Field(ge=0)] = 0.0
     image_only: Fraction = 0.25
     drop_condition: Fraction = 0.1
     sigma_aug_max: Annotated[float, Field(ge=0)] = 0.2
