@@ -10,7 +10,7 @@ from echocascade.nets import UNetConfig, VideoUNet
 CONFIG = UNetConfig(
     base_channels=8, channel_multipliers=(1, 2), blocks_per_level=1, middle_blocks=1, patch=2,
     full_resolution_channels=4, temporal_attention=(0, 1), spatial_attention=(1,),
-    attention_heads=2,
+    frame_context=(1,), attention_heads=2,
 )  # fmt: skip
 
 

@@ -6,13 +6,13 @@ from einops import rearrange
 from torch.nn import functional as F
 
 from echocascade.nets import UNetConfig, VideoUNet
-from echocascade.nets.attention import TemporalAttention
+from echocascade.nets.attention import FrameContext, TemporalAttention
 from echocascade.nets.layers import AdaptiveGroupNorm, _ChannelsLastGroupNorm
 
 SMALL = UNetConfig(
     base_channels=8, channel_multipliers=(1, 2), blocks_per_level=1, patch=2,
     full_resolution_channels=4, temporal_attention=(1,), spatial_attention=(1,),
-    attention_heads=2,
+    frame_context=(0, 1), attention_heads=2,
 )  # fmt: skip
 
 
@@ -125,6 +125,41 @@ def test_temporal_attention_equals_pytorchs():
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     expected = x + layer.out(rearrange(y, "(b h w) n t d -> b t h w (n d)", b=2, h=2))
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def frame_context() -> FrameContext:
+    torch.manual_seed(0)
+    layer = FrameContext(8, embedding=6, heads=2)
+    torch.nn.init.normal_(layer.out.weight)
+    torch.nn.init.normal_(layer.relative)
+    return layer
+
+
+def test_frame_context_adds_the_same_to_every_pixel_of_a_frame():
+    x, embedding = torch.randn(2, 5, 3, 3, 8), torch.randn(2, 6)
+    added = frame_context()(x, embedding) - x
+    torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added), atol=1e-5, rtol=0)
+    assert (added[:, 1:] - added[:, :-1]).abs().max() > 0.01
+
+
+def test_frame_context_sees_pixels_in_any_order_and_all_frames():
+    layer, embedding = frame_context(), torch.randn(2, 6)
+    x = torch.randn(2, 5, 3, 3, 8)
+    added = layer(x, embedding) - x
+    turned = x.flip(2, 3)
+    torch.testing.assert_close(layer(turned, embedding) - turned, added, atol=1e-5, rtol=0)
+    changed = x.clone()
+    changed[:, 4, 0, 0, 3] += 5
+    assert (layer(changed, embedding) - changed - added)[:, 0].abs().max() > 1e-3
+
+
+def test_frame_context_of_bfloat16_weights_is_near_that_of_float32():
+    layer = frame_context()
+    x, embedding = torch.randn(2, 5, 3, 3, 8).bfloat16(), torch.randn(2, 6).bfloat16()
+    exact = layer(x.float(), embedding.float())
+    rounded = layer.bfloat16()(x, embedding)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.1, rtol=0.05)
 
 
 def test_every_parameter_gets_a_gradient():

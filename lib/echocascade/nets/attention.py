@@ -95,3 +95,38 @@ class SpatialAttention(nn.Module):
         v = torch.cat([qkv[2], tokens[1]], dim=-2)
         y = rearrange(_attend(qkv[0], k, v), "(b t) n (h w) d -> b t h w (n d)", t=t, h=h)
         return x + self.out(y.to(x.dtype))
+
+
+class FrameContext(nn.Module):
+    """Every frame as a whole attends over all frames, and adds one vector to all its pixels.
+
+    A frame is its mean over the pixels, joined with the embedding (B, E) of the noise level and the
+    clinical parameters. What all of a heart has in common at an instant (how far it is contracted)
+    is told apart from noise only by all pixels together.
+    """
+
+    def __init__(self, channels: int, embedding: int, heads: int = 4, max_frames: int = 64):
+        super().__init__()
+        self.heads, self.max_frames = heads, max_frames
+        self.norm_in, self.norm_out = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.conditioning = nn.Linear(embedding, channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.mix = nn.Linear(channels, channels)
+        self.widen = nn.Linear(channels, 2 * channels)
+        self.out = nn.Linear(2 * channels, channels)
+        self.relative = nn.Parameter(torch.zeros(heads, 2 * max_frames + 1))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        t = x.shape[1]
+        frames = x.flatten(2, 3).mean(2).to(self.qkv.weight.dtype)
+        frames = self.norm_in(frames) + self.conditioning(embedding)[:, None]
+        qkv = rearrange(self.qkv(frames), "b t (k n d) -> k b n t d", k=3, n=self.heads)
+        steps = torch.arange(t, device=x.device)
+        distance = (steps[None] - steps[:, None]).clamp(-self.max_frames, self.max_frames)
+        bias = self.relative[:, distance + self.max_frames]
+        y = _attend(qkv[0], qkv[1], qkv[2], bias.float()).to(qkv.dtype)
+        frames = frames + self.mix(rearrange(y, "b n t d -> b t (n d)"))
+        shift = self.out(F.silu(self.widen(self.norm_out(frames))))
+        return x + shift.to(x.dtype)[:, :, None, None]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from echocascade.nets.attention import SpatialAttention, TemporalAttention
+from echocascade.nets.attention import FrameContext, SpatialAttention, TemporalAttention
 from echocascade.nets.entrance import Entrance
 from echocascade.nets.layers import (
     AdaptiveGroupNorm,
@@ -33,6 +33,7 @@ class UNetConfig:
     patch > 1 it lets the network draw texture finer than a patch.
     temporal_attention, spatial_attention: the levels (0 is the finest) that have them, after
     every block; middle_spatial_attention gives it to the middle blocks alone.
+    frame_context: the levels whose blocks are followed by a `FrameContext`; not in the paper.
     attention_heads, attention_head_channels: so many heads at every level or, where the second is
     not 0, as many as the level's channels hold, at least one.
     checkpoint_activations: keep only what enters a block and compute its inside again in the
@@ -48,6 +49,7 @@ class UNetConfig:
     temporal_attention: tuple[int, ...] = (1, 2)
     spatial_attention: tuple[int, ...] = (2,)
     middle_spatial_attention: bool = False
+    frame_context: tuple[int, ...] = ()
     attention_heads: int = 4
     attention_head_channels: int = 0
     checkpoint_activations: bool = False
@@ -87,6 +89,11 @@ class Level(nn.Module):
             for _ in in_channels
             if level in config.temporal_attention
         )
+        self.context = nn.ModuleList(
+            FrameContext(channels, embedding, heads)
+            for _ in in_channels
+            if level in config.frame_context
+        )
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -113,6 +120,8 @@ class Level(nn.Module):
             x = self.spatial[i](x, embedding)
         if self.temporal and time_aware:
             x = self.temporal[i](x)
+        if self.context and time_aware:
+            x = self.context[i](x, embedding)
         return x
 
 

@@ -30,6 +30,7 @@ class NetworkParams(Section):
     patch: Literal[1, 2, 4, 8] = 1
     full_resolution_channels: Annotated[int, Field(ge=0)] = 0
     temporal_attention: tuple[int, ...] = (1, 2)
+    frame_context: tuple[int, ...] = ()
     spatial_attention: tuple[int, ...] = (2,)
     middle_spatial_attention: bool = False
     attention_heads: Positive = 4
