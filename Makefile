@@ -14,7 +14,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 .PHONY: help demo params-given run test test-slurm lint study lab report format fuzz fuzz-env soak peer bench bench-peer full-size
 
 help:
-	@echo "make demo                       phantom, training, sampling, evaluation, report (20 to 30 minutes on 2 cores)"
+	@echo "make demo                       phantom, training, sampling, evaluation, report (15 to 35 minutes on 2 cores)"
 	@echo "make run PARAMS=params/x.yaml   the same for any parameters; DATA=folder CORES=n NAME=run PROFILE=slurm"
 	@echo "make report RUN=quick           write the report of a run anew"
 	@echo "make study RUN=quick            the reading room: a blinded study of a run's clips, on this machine"
