@@ -121,7 +121,7 @@ def test_temporal_attention_equals_pytorchs():
     x = torch.randn(2, 5, 2, 2, 8)
     q, k, v = rearrange(layer.qkv(layer.norm(x)), "b t h w (k n d) -> k (b h w) n t d", k=3, n=2)
     steps = torch.arange(5)
-    bias = layer.relative[:, steps[None] - steps[:, None] + layer.max_frames]
+    bias = layer.relative[:, steps[None] - steps[:, None] + layer.relative.shape[1] // 2]
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     expected = x + layer.out(rearrange(y, "(b h w) n t d -> b t h w (n d)", b=2, h=2))
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)

@@ -37,6 +37,17 @@ def _attend_short(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tenso
     return weights.softmax(-1).to(dtype) @ v
 
 
+def _by_distance(table: Tensor, t: int) -> Tensor:
+    """Bias (heads, t, t) between frames from a table (heads, 2 m + 1) by their distance in time.
+
+    Distances beyond m share the last entry.
+    """
+    furthest = table.shape[1] // 2
+    steps = torch.arange(t, device=table.device)
+    distance = (steps[None] - steps[:, None]).clamp(-furthest, furthest)
+    return table[:, distance + furthest].float()
+
+
 class TemporalAttention(nn.Module):
     """Every pixel attends over its own T frames, with a learned bias per time distance.
 
@@ -45,7 +56,7 @@ class TemporalAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int = 4, max_frames: int = 64):
         super().__init__()
-        self.heads, self.max_frames = heads, max_frames
+        self.heads = heads
         self.norm = AdaptiveGroupNorm(channels)
         self.qkv = Pointwise(channels, 3 * channels, bias=False)
         self.out = Pointwise(channels, channels)
@@ -57,10 +68,7 @@ class TemporalAttention(nn.Module):
         b, t, h = x.shape[:3]
         pixels = rearrange(self.norm(x), "b t h w c -> (b h w) t c").contiguous()
         qkv = rearrange(self.qkv(pixels), "p t (k n d) -> k p n t d", k=3, n=self.heads)
-        steps = torch.arange(t, device=x.device)
-        distance = (steps[None] - steps[:, None]).clamp(-self.max_frames, self.max_frames)
-        bias = self.relative[:, distance + self.max_frames]
-        y = _attend(qkv[0], qkv[1], qkv[2], bias.float())
+        y = _attend(qkv[0], qkv[1], qkv[2], _by_distance(self.relative, t))
         y = self.out(rearrange(y, "p n t d -> p t (n d)").to(x.dtype))
         return x + rearrange(y, "(b h w) t c -> b t h w c", b=b, h=h)
 
@@ -107,7 +115,7 @@ class FrameContext(nn.Module):
 
     def __init__(self, channels: int, embedding: int, heads: int = 4, max_frames: int = 64):
         super().__init__()
-        self.heads, self.max_frames = heads, max_frames
+        self.heads = heads
         self.norm_in, self.norm_out = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.conditioning = nn.Linear(embedding, channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
@@ -123,10 +131,7 @@ class FrameContext(nn.Module):
         frames = x.flatten(2, 3).mean(2).to(self.qkv.weight.dtype)
         frames = self.norm_in(frames) + self.conditioning(embedding)[:, None]
         qkv = rearrange(self.qkv(frames), "b t (k n d) -> k b n t d", k=3, n=self.heads)
-        steps = torch.arange(t, device=x.device)
-        distance = (steps[None] - steps[:, None]).clamp(-self.max_frames, self.max_frames)
-        bias = self.relative[:, distance + self.max_frames]
-        y = _attend(qkv[0], qkv[1], qkv[2], bias.float()).to(qkv.dtype)
+        y = _attend(qkv[0], qkv[1], qkv[2], _by_distance(self.relative, t)).to(qkv.dtype)
         frames = frames + self.mix(rearrange(y, "b n t d -> b t (n d)"))
         shift = self.out(F.silu(self.widen(self.norm_out(frames))))
         return x + shift.to(x.dtype)[:, :, None, None]
